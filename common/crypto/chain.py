@@ -1,0 +1,288 @@
+"""Sender keys: chains sealed, ratcheted, opened in log order.
+
+A chain key gives one message its keys, then the next chain key, and is forgotten (PROTOCOL.md 5).
+AD is the chain's origin, which stays, and the position, with which every body begins.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from common.crypto.card import SESSION_BYTES
+from common.crypto.identity import Identity
+from common.crypto.primitives import (
+    KEY_BYTES,
+    SEALED_OVERHEAD_BYTES,
+    SIGNATURE_BYTES,
+    TAG_BYTES,
+    Aead,
+    CardKey,
+    RecipientKey,
+    VerifyKey,
+    hkdf_expand,
+    hmac_sha256,
+    label,
+    random_bytes,
+)
+from common.errors import LocalProtocolError, ProtocolError, Unauthentic, Unreadable
+
+ROOM_DEST = bytes(SESSION_BYTES)
+"""dest of what is said to the room; a direct message has the recipient's session."""
+SCOPE_ROOM = 0
+SCOPE_DIRECT = 1
+CHAIN_MESSAGES = 256
+CHAIN_AGE_S = 24 * 3600
+MAX_SKIPPED = 256
+"""Messages a receiver ratchets over: what one record may cost, half a millisecond."""
+
+MAX_MESSAGE_BYTES = 16_640
+MIN_MESSAGE_BYTES = 16 + TAG_BYTES + SIGNATURE_BYTES
+SENDER_KEY_BYTES = 9 + SEALED_OVERHEAD_BYTES + KEY_BYTES
+
+_MESSAGE_HEAD = struct.Struct(">IIQ")
+_KEY_HEAD = struct.Struct(">IIB")
+_POSITION_BYTES = 8
+_NONCE = bytes(12)  # every message has a key of its own
+_LABEL_KEY = label("key")
+_LABEL_MESSAGE = label("message")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Opened:
+    """What an authentic message yields.
+
+    Attributes:
+        content: with its padding; empty, which no content is, if its sender sealed it wrongly.
+        missing: messages of the chain that were skipped to get here.
+    """
+
+    content: bytes
+    missing: int
+
+
+class SendChain:
+    """One of our chains, owned by a Conversation, which says who holds it and when it ends.
+
+    Attributes:
+        number: of the chain, from 1, across all dests of a session.
+        dest: 16 bytes.
+        index: of the next message.
+    """
+
+    __slots__ = ("_identity", "_key", "_origin", "dest", "index", "number")
+
+    def __init__(
+        self,
+        identity: Identity,
+        session: bytes,
+        room_id: bytes,
+        dest: bytes,
+        number: int,
+        *,
+        chain_key: bytes | None = None,
+    ) -> None:
+        """Start a chain.
+
+        Args:
+            identity: ours.
+            session: ours, 16 bytes.
+            room_id: 32 bytes.
+            dest: ROOM_DEST, or the recipient's session.
+            number: above that of every earlier chain of the session.
+            chain_key: only test vectors give one.
+        """
+        self._identity = identity
+        self._origin = _origin(room_id, identity.public, session, dest)
+        self._key = chain_key or random_bytes(KEY_BYTES)
+        self.dest = dest
+        self.number = number
+        self.index = 0
+
+    def seal(self, content: bytes, seen: int, h_seen: bytes) -> bytes:
+        """Return the body of the next MESSAGE, and step the chain.
+
+        Args:
+            content: padded.
+            seen: the room seq we have processed.
+            h_seen: H there, 32 bytes.
+        """
+        if self.index >= CHAIN_MESSAGES:
+            raise LocalProtocolError("a chain is used up")
+        head = _MESSAGE_HEAD.pack(self.number, self.index, seen)
+        aead_key, commitment = _message_keys(self._key)
+        associated = self._origin + head[:_POSITION_BYTES]
+        ciphertext = Aead(aead_key).seal(_NONCE, content, associated)
+        signed = _signed(self._origin, head, h_seen, commitment, ciphertext)
+        self._key = _next_key(self._key)
+        self.index += 1
+        return head + ciphertext + self._identity.sign(signed)
+
+    def key_for(
+        self, recipient_key: RecipientKey, recipient_identity: bytes, recipient_session: bytes
+    ) -> bytes:
+        """Return the body of a SENDER_KEY that lets one member open from the next message on."""
+        scope = SCOPE_ROOM if self.dest == ROOM_DEST else SCOPE_DIRECT
+        head = _KEY_HEAD.pack(self.number, self.index, scope)
+        info = _key_info(self._origin, head, recipient_identity, recipient_session)
+        return head + recipient_key.seal(self._key, info)
+
+
+class ReceiveChains:
+    """The current and the pending chain of one sender for one dest (PROTOCOL.md 5.2).
+
+    Owned by a Conversation, which drops it at the sender's LEAVE.
+    """
+
+    __slots__ = ("_current", "_origin", "_pending", "_scope", "_sender")
+
+    def __init__(self, sender: VerifyKey, session: bytes, room_id: bytes, dest: bytes) -> None:
+        """Hold no chain yet.
+
+        Args:
+            sender: the member's identity; loaded once for all its chains.
+            session: the member's, 16 bytes.
+            room_id: 32 bytes.
+            dest: ROOM_DEST, or our session.
+        """
+        self._sender = sender
+        self._origin = _origin(room_id, sender.public, session, dest)
+        self._scope = SCOPE_ROOM if dest == ROOM_DEST else SCOPE_DIRECT
+        self._current: _Chain | None = None
+        self._pending: _Chain | None = None
+
+    def offer(
+        self, body: bytes, card_keys: Iterable[CardKey], our_identity: bytes, our_session: bytes
+    ) -> None:
+        """Take a SENDER_KEY; it proves nothing until a message verifies under it.
+
+        Args:
+            body: of the record.
+            card_keys: ours, the newest first.
+            our_identity: 32 bytes.
+            our_session: 16 bytes.
+
+        Raises:
+            Unreadable: if it does not open, or is of the other scope.
+            ProtocolError: if it has the wrong length.
+        """
+        number, index, scope = peek_key(body)
+        if scope != self._scope:
+            raise Unreadable("A key is of another scope.")
+        # An old chain again would make its messages open twice.
+        if number <= (self._current.number if self._current else 0):
+            return
+        head, sealed = body[: _KEY_HEAD.size], body[_KEY_HEAD.size :]
+        info = _key_info(self._origin, head, our_identity, our_session)
+        self._pending = _Chain(number, index, _open_key(card_keys, sealed, info))
+
+    def open(self, body: bytes, h_seen: bytes) -> Opened:
+        """Open a MESSAGE: steps 4 to 7 of PROTOCOL.md 5.3, the caller having done those before.
+
+        Args:
+            body: of the record.
+            h_seen: our H at its `seen`, 32 bytes.
+
+        Raises:
+            Unreadable: if we hold no key for it; the chains are unchanged.
+            Unauthentic: if it is forged or replayed; the chains are unchanged.
+            ProtocolError: if it has a length that none has.
+        """
+        number, index, _ = peek(body)
+        chain = self._find(number)
+        if chain is None or index > chain.index + MAX_SKIPPED:
+            raise Unreadable("There is no key for a message.")
+        if index < chain.index:
+            raise Unauthentic("A message is a replay.")
+        missing = index - chain.index
+        key = chain.key
+        for _ in range(missing):
+            key = _next_key(key)
+        aead_key, commitment = _message_keys(key)
+        head, ciphertext = body[: _MESSAGE_HEAD.size], body[_MESSAGE_HEAD.size : -SIGNATURE_BYTES]
+        signed = _signed(self._origin, head, h_seen, commitment, ciphertext)
+        if not self._sender.verify(body[-SIGNATURE_BYTES:], signed):
+            raise Unauthentic("A message's signature does not verify.")
+        chain.key, chain.index = _next_key(key), index + 1
+        if chain is self._pending:
+            self._current, self._pending = chain, None
+        try:
+            content = Aead(aead_key).open(_NONCE, ciphertext, self._origin + head[:_POSITION_BYTES])
+        except Unauthentic:
+            content = b""
+        return Opened(content, missing)
+
+    def _find(self, number: int) -> _Chain | None:
+        for chain in (self._current, self._pending):
+            if chain is not None and chain.number == number:
+                return chain
+        return None
+
+
+@dataclass(slots=True, repr=False)
+class _Chain:
+    """Where a sender's chain stands: `key` opens message `index`."""
+
+    number: int
+    index: int
+    key: bytes
+
+
+def peek(body: bytes) -> tuple[int, int, int]:
+    """Return chain, index and seen of a MESSAGE.
+
+    Raises:
+        ProtocolError: if it has a length that none has.
+    """
+    if not MIN_MESSAGE_BYTES <= len(body) <= MAX_MESSAGE_BYTES:
+        raise ProtocolError("a message has the wrong length")
+    number, index, seen = _MESSAGE_HEAD.unpack_from(body)
+    return number, index, seen
+
+
+def peek_key(body: bytes) -> tuple[int, int, int]:
+    """Return chain, index and scope of a SENDER_KEY.
+
+    Raises:
+        ProtocolError: if it has the wrong length.
+    """
+    if len(body) != SENDER_KEY_BYTES:
+        raise ProtocolError("a sender key has the wrong length")
+    number, index, scope = _KEY_HEAD.unpack_from(body)
+    return number, index, scope
+
+
+def _origin(room_id: bytes, identity: bytes, session: bytes, dest: bytes) -> bytes:
+    """Return AD without the position: whose chain it is, in which room, for whom."""
+    return room_id + identity + session + dest
+
+
+def _key_info(origin: bytes, head: bytes, identity: bytes, session: bytes) -> bytes:
+    return _LABEL_KEY + origin + head[:_POSITION_BYTES] + identity + session
+
+
+def _signed(
+    origin: bytes, head: bytes, h_seen: bytes, commitment: bytes, ciphertext: bytes
+) -> bytes:
+    # The commitment makes the signature depend on the chain key: SENDER_KEY needs none of its own.
+    return b"".join((_LABEL_MESSAGE, origin, head, h_seen, commitment, ciphertext))
+
+
+def _message_keys(chain_key: bytes) -> tuple[bytes, bytes]:
+    """Return the AEAD key and the commitment of the message at this position."""
+    keys = hkdf_expand(hmac_sha256(chain_key, b"\x01"), info=_LABEL_MESSAGE, size=2 * KEY_BYTES)
+    return keys[:KEY_BYTES], keys[KEY_BYTES:]
+
+
+def _next_key(chain_key: bytes) -> bytes:
+    return hmac_sha256(chain_key, b"\x02")
+
+
+def _open_key(card_keys: Iterable[CardKey], sealed: bytes, info: bytes) -> bytes:
+    for card_key in card_keys:
+        try:
+            return card_key.open(sealed, info)
+        except Unauthentic:
+            continue
+    raise Unreadable("A key could not be opened.")

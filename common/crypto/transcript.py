@@ -1,0 +1,80 @@
+"""The hash that binds all members to one log."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from common.crypto.primitives import label, sha256
+
+KEPT_RECORDS = 4352
+"""PROTOCOL.md 4.4: SEEN_WINDOW, and room for what is on its way."""
+
+
+class Transcript:
+    """H of one log as far as its owner has read it (PROTOCOL.md 4.4).
+
+    Owned by a Room or a Conversation, which calls `join` or `leave` before it adds that record.
+    """
+
+    __slots__ = ("_kept", "_members", "_members_hash", "_seq")
+
+    def __init__(self, seq: int, h: bytes, members: dict[int, bytes]) -> None:
+        """Start at a point of the log.
+
+        Args:
+            seq: the last record processed.
+            h: H there, 32 bytes.
+            members: number of each present member, and the SHA-256 of its card; copied.
+        """
+        self._seq = seq
+        self._kept = deque((h,), maxlen=KEPT_RECORDS + 1)
+        self._members = dict(members)
+        self._members_hash = b""
+
+    @classmethod
+    def begin(cls, room_id: bytes, log_id: bytes) -> Transcript:
+        """Start where a log begins: no record and no member.
+
+        Args:
+            room_id: 32 bytes.
+            log_id: 16 bytes.
+        """
+        return cls(0, sha256(label("log"), room_id, log_id), {})
+
+    @property
+    def seq(self) -> int:
+        """The last record added."""
+        return self._seq
+
+    @property
+    def h(self) -> bytes:
+        """H at `seq`, 32 bytes."""
+        return self._kept[-1]
+
+    def join(self, number: int, card_hash: bytes) -> None:
+        """Note a member's card: its first, or one in the place of an older one."""
+        self._members[number] = card_hash
+        self._members_hash = b""
+
+    def leave(self, number: int) -> None:
+        """Note that a member has left."""
+        del self._members[number]
+        self._members_hash = b""
+
+    def add(self, record: bytes) -> None:
+        """Advance over the next room record, as delivered, header included."""
+        if not self._members_hash:
+            self._members_hash = self._hash_members()
+        self._kept.append(sha256(self._kept[-1], self._members_hash, record))
+        self._seq += 1
+
+    def at(self, seq: int) -> bytes | None:
+        """Return H at an earlier point, or None if it is not kept."""
+        back = self._seq - seq
+        return self._kept[-1 - back] if 0 <= back < len(self._kept) else None
+
+    def _hash_members(self) -> bytes:
+        listed = (
+            number.to_bytes(4) + card_hash for number, card_hash in sorted(self._members.items())
+        )
+        return sha256(label("members"), *listed)

@@ -1,0 +1,138 @@
+"""Private files: created 0600, replaced atomically, refused if others can read."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from common.errors import FileError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no flock; there one user runs one client.
+    fcntl = None  # type: ignore[assignment]
+
+MAX_PRIVATE_BYTES = 16 * 1024 * 1024
+"""Larger than any private file of ours; a device or a mistake is not read into memory."""
+
+
+def make_private_dir(path: Path) -> None:
+    """Create `path` (and its parents) as a 0700 directory if it is missing.
+
+    Raises:
+        FileError: if it cannot be made, or others may enter it.
+    """
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        mode = path.stat().st_mode
+    except OSError as error:
+        raise FileError(f"Cannot use the directory {path}: {error.strerror}.") from None
+    if os.name == "posix" and mode & 0o077:
+        raise FileError(f"Others can read {path}. Run: chmod 700 {path}")
+
+
+def read_private(path: Path) -> bytes | None:
+    """Return the content of a private file, or None if there is none.
+
+    Raises:
+        FileError: if group or others may read or write it, or it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if not stat.S_ISREG(mode):
+                raise FileError(f"{path} is not a regular file.")
+            if os.name == "posix" and mode & 0o077:
+                raise FileError(f"Others can read {path}. Run: chmod 600 {path}")
+            data = file.read(MAX_PRIVATE_BYTES + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise FileError(f"Cannot read {path}: {error.strerror}.") from None
+    if len(data) > MAX_PRIVATE_BYTES:
+        raise FileError(f"{path} is too large to be one of ours.")
+    return data
+
+
+def create_private(path: Path, data: bytes) -> bool:
+    """Write a private file that must not exist yet, so that of several processes one wins.
+
+    Returns:
+        Whether we made it; False if it was there.
+
+    Raises:
+        FileError: if it cannot be written.
+    """
+    try:
+        with _temporary(path, data) as name:
+            # link() fails where the file exists, and no reader ever sees half of it.
+            os.link(name, path)
+        _sync_dir(path.parent)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise FileError(f"Cannot write {path}: {error.strerror}.") from None
+    return True
+
+
+def replace_private(path: Path, data: bytes) -> None:
+    """Write a private file in the place of the one there: whole or not at all.
+
+    Raises:
+        FileError: if it cannot be written; the old file is then unchanged.
+    """
+    try:
+        with _temporary(path, data) as name:
+            Path(name).replace(path)
+        _sync_dir(path.parent)
+    except OSError as error:
+        raise FileError(f"Cannot write {path}: {error.strerror}.") from None
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock that goes with `path`, across processes.
+
+    Raises:
+        FileError: if the lock file cannot be used.
+    """
+    lock = path.with_name(path.name + ".lock")
+    try:
+        fd = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise FileError(f"Cannot write {lock}: {error.strerror}.") from None
+    try:
+        if fcntl is not None:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def _temporary(path: Path, data: bytes) -> Iterator[str]:
+    """Write `data` beside `path`, 0600 and fsynced; it is removed at the end if still there."""
+    fd, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        yield name
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            Path(name).unlink()
+
+
+def _sync_dir(path: Path) -> None:
+    """Make a rename durable."""
+    if os.name == "posix":
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)

@@ -1,0 +1,249 @@
+"""Logged records, the Log interface, and the log in memory.
+
+PROTOCOL.md 4.1: two dense streams, the room's and each session's mail, in one arrival order. A
+record is encoded once, when it is appended, with the length it has in a frame; reading joins what
+is there.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from common.errors import Refused
+from common.wire import records
+from common.wire.records import Delivered, MemberId, Seq
+
+RETAINED_ROOM = 4_096
+RETAINED_MAIL = 1_024
+RETAINED_BYTES = 64 * 1024 * 1024
+_SHARED = 16
+"""Joined stretches remembered: those who keep up share the newest, laggards a few older ones."""
+
+
+@dataclass(slots=True)
+class Cursor:
+    """How far one connection has been given the log; owned by that connection.
+
+    Attributes:
+        oldest_s: when the first record of the last batch was appended, on the clock of `now`.
+    """
+
+    room: Seq
+    mail: Seq
+    oldest_s: float = 0.0
+
+
+class Log(Protocol):
+    """What a room needs of its log; every call is made under the room's lock."""
+
+    log_id: bytes
+
+    @property
+    def room_seq(self) -> Seq:
+        """The seq of the last room record."""
+
+    def open_mail(self, number: MemberId) -> None:
+        """Begin the mail stream of a new member."""
+
+    def close_mail(self, number: MemberId) -> None:
+        """Forget the mail stream of a member that has left."""
+
+    def append(self, record: Delivered, now: float) -> Delivered:
+        """Append a room record; its seq is ours to give, and is in what we return."""
+
+    def append_mail(self, record: Delivered, now: float) -> None:
+        """Append mail to its recipient's stream, if it has one, and its echo to the sender's."""
+
+    def read(self, number: MemberId, cursor: Cursor, limit_bytes: int) -> bytes:
+        """Return what follows the cursor, whole records up to the limit, and advance it.
+
+        Raises:
+            Refused: 408 if what follows is no longer here.
+        """
+
+    def retains(self, number: MemberId, room: Seq, mail: Seq) -> bool:
+        """Tell whether every record after these two is still here, and neither is ahead."""
+
+    def missed(self, number: MemberId, cursor: Cursor) -> int:
+        """Count the records after the cursor."""
+
+    def lag_bytes(self, number: MemberId, cursor: Cursor) -> int:
+        """Return the size of what follows the cursor."""
+
+    def prune(self, live: Mapping[MemberId, Cursor]) -> None:
+        """Drop what is past retention and read by all of `live`, whom a huge room does not await."""
+
+
+class _Stream:
+    """One dense stream: records with their lengths, and what places them."""
+
+    __slots__ = ("ends", "first", "frames", "positions", "times")
+
+    def __init__(self) -> None:
+        self.first = 1  # seq of frames[0]
+        self.frames: list[bytes] = []
+        self.positions: list[int] = []  # in the arrival order of the whole log
+        self.ends = [0]  # ends[i]: bytes before frames[i], counted from the stream's start
+        self.times: list[float] = []
+
+    @property
+    def last(self) -> Seq:
+        return Seq(self.first + len(self.frames) - 1)
+
+    def append(self, record: Delivered, position: int, now: float) -> None:
+        frame = records.framed(record.encode())
+        self.frames.append(frame)
+        self.positions.append(position)
+        self.ends.append(self.ends[-1] + len(frame))
+        self.times.append(now)
+
+    def drop(self, count: int) -> None:
+        del self.frames[:count], self.positions[:count], self.ends[:count], self.times[:count]
+        self.first += count
+
+    def drop_past(self, retained: int, read: Seq) -> None:
+        spare = min(len(self.frames) - retained, read + 1 - self.first)
+        if spare > 0:
+            self.drop(spare)
+
+    def fit(self, start: int, stop: int, limit_bytes: int) -> int:
+        """Return the end of the longest run from `start` to at most `stop` within the limit."""
+        return bisect_right(self.ends, self.ends[start] + limit_bytes, start, stop + 1) - 1
+
+    def retains_after(self, seq: Seq) -> bool:
+        return self.first - 1 <= seq <= self.last
+
+    def bytes_after(self, seq: Seq) -> int:
+        return self.ends[-1] - self.ends[seq + 1 - self.first]
+
+
+class MemoryLog:
+    """A log that ends with its process."""
+
+    def __init__(self, log_id: bytes) -> None:
+        self.log_id = log_id
+        self._room = _Stream()
+        self._mail: dict[MemberId, _Stream] = {}
+        self._position = 0
+        self._shared: dict[tuple[int, int], bytes] = {}
+
+    @property
+    def room_seq(self) -> Seq:
+        """The seq of the last room record."""
+        return self._room.last
+
+    def open_mail(self, number: MemberId) -> None:
+        """Begin the mail stream of a new member."""
+        self._mail[number] = _Stream()
+
+    def close_mail(self, number: MemberId) -> None:
+        """Forget the mail stream of a member that has left."""
+        del self._mail[number]
+
+    def append(self, record: Delivered, now: float) -> Delivered:
+        """Append a room record; its seq is ours to give, and is in what we return."""
+        record = _numbered(record, self._room.last)
+        self._append(self._room, record, now)
+        return record
+
+    def append_mail(self, record: Delivered, now: float) -> None:
+        """Append mail to its recipient's stream, if it has one, and its echo to the sender's."""
+        to = self._mail.get(record.to)
+        if to is not None:
+            self._append(to, _numbered(record, to.last), now)
+        own = self._mail[record.sender]
+        echo = Delivered(
+            record.kind, record.sender, record.to, Seq(own.last + 1), record.at_ms, b""
+        )
+        self._append(own, echo, now)
+
+    def _append(self, stream: _Stream, record: Delivered, now: float) -> None:
+        self._position += 1
+        stream.append(record, self._position, now)
+
+    def read(self, number: MemberId, cursor: Cursor, limit_bytes: int) -> bytes:
+        """Return what follows the cursor, whole records up to the limit, and advance it."""
+        room = self._room
+        mail = self._mail.get(number)
+        start = cursor.room + 1 - room.first
+        if start < 0:
+            raise Refused(408, "Reading too slowly: what comes next is gone.")
+        if mail is not None and cursor.mail != mail.last:
+            return self._read_merged(room, start, mail, cursor, limit_bytes)
+        stop = len(room.frames)
+        if start == stop:
+            return b""
+        end = room.fit(start, stop, limit_bytes)
+        cursor.oldest_s = room.times[start]
+        cursor.room = Seq(room.first + end - 1)
+        return self._joined(start, end)
+
+    def _joined(self, start: int, end: int) -> bytes:
+        """Join a stretch of the room stream once for every connection that stands at its start."""
+        first = self._room.first
+        key = (first + start, first + end)
+        joined = self._shared.get(key)
+        if joined is None:
+            if len(self._shared) >= _SHARED:
+                self._shared.clear()
+            joined = self._shared[key] = b"".join(self._room.frames[start:end])
+        return joined
+
+    def _read_merged(
+        self, room: _Stream, i: int, mail: _Stream, cursor: Cursor, limit_bytes: int
+    ) -> bytes:
+        """Read both streams in arrival order."""
+        j = cursor.mail + 1 - mail.first
+        left = limit_bytes
+        parts: list[bytes] = []
+        cursor.oldest_s = (
+            mail.times[j] if i == len(room.times) else min(room.times[i], mail.times[j])
+        )
+        while True:
+            more = j < len(mail.frames)
+            stop = bisect_left(room.positions, mail.positions[j], i) if more else len(room.frames)
+            end = room.fit(i, stop, left)
+            parts += room.frames[i:end]
+            left -= room.ends[end] - room.ends[i]
+            i = end
+            if end < stop or not more or len(mail.frames[j]) > left:
+                break
+            parts.append(mail.frames[j])
+            left -= len(mail.frames[j])
+            j += 1
+        cursor.room, cursor.mail = Seq(room.first + i - 1), Seq(mail.first + j - 1)
+        return b"".join(parts)
+
+    def retains(self, number: MemberId, room: Seq, mail: Seq) -> bool:
+        """Tell whether every record after these two is still here, and neither is ahead."""
+        return self._room.retains_after(room) and self._mail[number].retains_after(mail)
+
+    def missed(self, number: MemberId, cursor: Cursor) -> int:
+        """Count the records after the cursor."""
+        return self._room.last - cursor.room + self._mail[number].last - cursor.mail
+
+    def lag_bytes(self, number: MemberId, cursor: Cursor) -> int:
+        """Return the size of what follows the cursor."""
+        mail = self._mail.get(number)
+        unread = self._room.bytes_after(cursor.room)
+        return unread if mail is None else unread + mail.bytes_after(cursor.mail)
+
+    def prune(self, live: Mapping[MemberId, Cursor]) -> None:
+        """Drop what is past retention and read by all of `live`, whom a huge room does not await."""
+        room = self._room
+        slowest = min((cursor.room for cursor in live.values()), default=room.last)
+        room.drop_past(RETAINED_ROOM, slowest)
+        too_large = room.ends[-1] - room.ends[0] - RETAINED_BYTES
+        if too_large > 0:
+            room.drop(bisect_left(room.ends, room.ends[0] + too_large))
+        for number, mail in self._mail.items():
+            mail.drop_past(RETAINED_MAIL, live[number].mail if number in live else mail.last)
+
+
+def _numbered(record: Delivered, last: Seq) -> Delivered:
+    return Delivered(
+        record.kind, record.sender, record.to, Seq(last + 1), record.at_ms, record.body
+    )

@@ -1,0 +1,1 @@
+"""What a member knows and the relay does not."""

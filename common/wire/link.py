@@ -1,0 +1,601 @@
+"""One connection without its socket: upgrade, Noise, frames, records.
+
+PROTOCOL.md 3. The WebSocket framing is that of the Sans-I/O objects of `websockets`; what is ours
+is the Noise handshake in the upgrade's headers, the bounds, and the split of frames into records.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidURI
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request, Response
+from websockets.protocol import Protocol as WebSocket
+from websockets.protocol import State as WsState
+from websockets.server import ServerProtocol
+from websockets.typing import Subprotocol
+from websockets.uri import WebSocketURI, parse_uri
+
+from common.codec import base64url, from_base64url
+from common.crypto.noise import EPHEMERAL_BYTES, Initiator, Responder, StaticKey, Transport
+from common.errors import LocalProtocolError, ProtocolError, Refused, Unauthentic, UsageError
+from common.wire import records
+from common.wire.records import Delivered, Failure, Hello, Kind, Sent
+
+VERSION: Final = "termchat.v1"
+
+MAX_HEAD_BYTES = 8 * 1024
+"""Per direction before the upgrade; the library alone would buffer 1 MB for each stranger."""
+MAX_FRAME_BYTES = 65_535
+MAX_PLAINTEXT_BYTES = MAX_FRAME_BYTES - 16
+MESSAGE_1_BYTES = EPHEMERAL_BYTES + records.HELLO_BYTES + 16
+MESSAGE_2_BYTES = EPHEMERAL_BYTES + 16
+HANDSHAKE_S = 10.0
+"""From accept to a whole request, and from 101 to a JOIN."""
+PING_EVERY_S = 20.0
+PONG_WITHIN_S = 20.0
+CLOSE_WITHIN_S = 1.0
+"""How long a closing connection may take to flush and be closed by the peer."""
+
+# The library logs headers at DEBUG and each connection at INFO; neither is ours to show.
+_QUIET = logging.getLogger(f"{__name__}.websockets")
+_QUIET.setLevel(logging.WARNING)
+
+_STATUS_HEADERS = {
+    401: ("WWW-Authenticate", "Noise"),
+    426: ("Sec-WebSocket-Protocol", VERSION),
+}
+
+
+class State(Enum):
+    """Where a link stands."""
+
+    CONNECTING = auto()
+    OPEN = auto()
+    CLOSING = auto()
+    CLOSED = auto()
+
+
+class Step(Enum):
+    """What moves a link from one state to the next."""
+
+    UPGRADED = auto()  # 101 with a valid message 2, sent or received
+    FAILED = auto()  # we said why and wait for the peer to close
+    ENDED = auto()  # the stream has ended, or a deadline has passed
+
+
+# A link is born CONNECTING: the head of the upgrade is collected, bounded, and nothing else exists.
+# OPEN carries frames. Whoever closes says so (ERROR, close frame, HTTP refusal) and is CLOSING, in
+# which input is discarded, until the peer closes or CLOSE_WITHIN_S has passed. A cell that is
+# missing is a bug of ours.
+TRANSITIONS: Final[dict[tuple[State, Step], State]] = {
+    (State.CONNECTING, Step.UPGRADED): State.OPEN,
+    (State.CONNECTING, Step.FAILED): State.CLOSING,
+    (State.CONNECTING, Step.ENDED): State.CLOSED,
+    (State.OPEN, Step.FAILED): State.CLOSING,
+    (State.OPEN, Step.ENDED): State.CLOSED,
+    (State.CLOSING, Step.FAILED): State.CLOSING,
+    (State.CLOSING, Step.ENDED): State.CLOSED,
+    (State.CLOSED, Step.ENDED): State.CLOSED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """A whole request came in; nothing in it is checked yet but its size.
+
+    Attributes:
+        offers_us: whether `termchat.v1` is among the subprotocols.
+        forwarded_for: the X-Forwarded-For header, which only a trusted proxy may set; "" if absent.
+    """
+
+    offers_us: bool
+    forwarded_for: str
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The relay accepted us; records may flow."""
+
+    handshake_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The connection is over, or about to be.
+
+    Attributes:
+        refused: the relay's decision; None if the connection was lost.
+        why: for the log, in a few words.
+    """
+
+    refused: Refused | None
+    why: str
+
+
+class _Link:
+    """What both ends share; owned by the loop that owns the socket."""
+
+    _ws: WebSocket
+
+    def __init__(self, now: float) -> None:
+        self.state = State.CONNECTING
+        self._head = bytearray()
+        self._transport: Transport | None = None
+        self._records: list[bytes] = []
+        self._records_bytes = 0
+        self._writes: list[bytes] = []
+        self._deadline_s = now + HANDSHAKE_S
+        self._ping_due = True
+        self.frames = 0
+        """WebSocket frames received; even an empty one costs its receiver work."""
+
+    def _step(self, step: Step) -> None:
+        self.state = TRANSITIONS[self.state, step]
+
+    @property
+    def handshake_hash(self) -> bytes:
+        """The Noise handshake hash h."""
+        if self._transport is None:
+            raise LocalProtocolError("the handshake is not done")
+        return self._transport.handshake_hash
+
+    # --- Bytes out.
+
+    def outgoing(self) -> list[bytes]:
+        """Return the bytes that must leave now; an empty chunk means: then end the stream."""
+        if self._records:
+            self._seal_records()
+        self._writes += self._ws.data_to_send()
+        writes, self._writes = self._writes, []
+        return writes
+
+    def send_batch(self, batch: bytes) -> None:
+        """Seal at most MAX_PLAINTEXT_BYTES of records, each after its length, into one frame."""
+        if self._records:
+            self._seal_records()
+        if self.state is not State.OPEN or self._transport is None:
+            raise LocalProtocolError("the connection is not open")
+        self._ws.send_binary(self._transport.sending.seal(batch))
+
+    def _queue(self, record: bytes) -> None:
+        if self.state is not State.OPEN:
+            raise LocalProtocolError("the connection is not open")
+        data = records.framed(record)
+        if self._records_bytes + len(data) > MAX_PLAINTEXT_BYTES:
+            self._seal_records()
+        self._records.append(data)
+        self._records_bytes += len(data)
+
+    def _seal_records(self) -> None:
+        batch = b"".join(self._records)
+        self._records.clear()
+        self._records_bytes = 0
+        self.send_batch(batch)
+
+    # --- Time.
+
+    def deadline(self) -> float | None:
+        """Return when `tick` is next wanted, on the clock of `now`."""
+        return None if self.state is State.CLOSED else self._deadline_s
+
+    def tick(self, now: float) -> list[Closed]:
+        """Send a ping, or give up on a peer that is silent."""
+        if self.state is State.CLOSED or now < self._deadline_s:
+            return []
+        if self.state is State.OPEN and self._ping_due:
+            self.ping(now)
+            return []
+        was = self.state
+        self._step(Step.ENDED)
+        if was is State.CLOSING:
+            return []
+        why = "no handshake in time" if was is State.CONNECTING else "no answer to a ping"
+        return [Closed(None, why)]
+
+    def ping(self, now: float) -> None:
+        """Ask the peer for a sign of life now."""
+        if self.state is State.OPEN:
+            self._ws.send_ping(b"")
+            self._ping_due = False
+            self._deadline_s = now + PONG_WITHIN_S
+
+    def rest(self, now: float) -> None:
+        """Start the ping interval anew: we do not read, so silence says nothing about the peer."""
+        if self.state is State.OPEN:
+            self._alive(now)
+
+    def _alive(self, now: float) -> None:
+        self._ping_due = True
+        self._deadline_s = now + PING_EVERY_S
+
+    def _fail(self, now: float) -> None:
+        self._step(Step.FAILED)
+        self._deadline_s = now + CLOSE_WITHIN_S
+
+    # --- Bytes in.
+
+    def _take_head(self, data: bytes) -> tuple[bytes, bytes] | None:
+        """Return the HTTP head and what follows it, once the head is whole.
+
+        Raises:
+            ProtocolError: if it is too large.
+        """
+        self._head += data
+        end = self._head.find(b"\r\n\r\n") + 4
+        if end > MAX_HEAD_BYTES or (end < 4 and len(self._head) > MAX_HEAD_BYTES):
+            raise ProtocolError("the head of the upgrade is too large")
+        if end < 4:
+            return None
+        head, rest = bytes(self._head[:end]), bytes(self._head[end:])
+        self._head = bytearray()
+        return head, rest
+
+    def _open_frames(self, data: bytes, now: float) -> list[bytes]:
+        """Feed the WebSocket and return the records of every frame that came in.
+
+        Raises:
+            Unauthentic: on a bad tag, or a message that is text or fragmented.
+            ProtocolError: on a record of a length it cannot have.
+        """
+        self._ws.receive_data(data)
+        found: list[bytes] = []
+        for event in self._ws.events_received():
+            if isinstance(event, Frame):
+                self.frames += 1
+                self._open_frame(event, found)
+        self._alive(now)
+        return found
+
+    def _open_frame(self, frame: Frame, found: list[bytes]) -> None:
+        if frame.opcode is Opcode.BINARY and frame.fin and self._transport is not None:
+            found += records.split(self._transport.receiving.open(bytes(frame.data)))
+        elif frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            raise Unauthentic("a message is text or fragmented")
+
+    def _ended_by_peer(self) -> str | None:
+        """Tell why the WebSocket is past use, or None while it is not."""
+        if self._ws.state is WsState.OPEN:
+            return None
+        if self._ws.close_rcvd is not None:
+            return f"closed by peer with {self._ws.close_rcvd.code}"
+        return "the WebSocket framing broke"
+
+    def _close_frame(self, status: int, now: float) -> None:
+        """Start the closing handshake; status 0 is a goodbye, code 1000."""
+        if self._records:
+            self._seal_records()
+        if self._ws.state is WsState.OPEN:
+            self._ws.send_close(4000 + status if status else 1000)
+        self._fail(now)
+
+
+class ServerLink(_Link):
+    """The relay's end. After `Upgrade` its owner calls `open` and then `accept`, or `refuse`."""
+
+    _ws: ServerProtocol
+
+    def __init__(self, now: float) -> None:
+        super().__init__(now)
+        # A subprotocol list would make a missing offer a 400; PROTOCOL.md 3.1 wants 426, so the
+        # choice is ours.
+        self._ws = ServerProtocol(
+            select_subprotocol=_select_none, max_size=MAX_FRAME_BYTES, logger=_QUIET
+        )
+        self._request: Request | None = None
+        self._responder: Responder | None = None
+
+    def receive(self, data: bytes, now: float) -> list[Upgrade | Sent | Closed]:
+        """Take what the socket gave, b"" at its end."""
+        if self.state is State.CLOSED:
+            return []
+        if not data:
+            was_closing = self.state is State.CLOSING
+            self._ws.receive_eof()
+            self._step(Step.ENDED)
+            return [] if was_closing else [Closed(None, "connection lost")]
+        if self.state is State.CLOSING:
+            # Only the answer to our close frame still matters, and the library knows it.
+            self._ws.receive_data(data)
+            self._ws.events_received()
+            return []
+        found: list[Upgrade | Sent | Closed] = []
+        try:
+            if self.state is State.CONNECTING:
+                found += self._receive_head(data)
+                return found
+            found += map(records.decode_sent, self._open_frames(data, now))
+        except (ProtocolError, Unauthentic) as error:
+            found.append(self._bad(error, now))
+            return found
+        why = self._ended_by_peer()
+        if why is not None:
+            self._fail(now)
+            found.append(Closed(None, why))
+        return found
+
+    def _receive_head(self, data: bytes) -> list[Upgrade]:
+        if self._request is not None:
+            raise ProtocolError("bytes between the request and its answer")
+        parts = self._take_head(data)
+        if parts is None:
+            return []
+        head, early = parts
+        self._ws.receive_data(head)
+        for event in self._ws.events_received():
+            # One who speaks before the 101 is not one of ours: nothing of that is kept.
+            if isinstance(event, Request) and not early:
+                self._request = event
+                offers = ",".join(event.headers.get_all("Sec-WebSocket-Protocol")).split(",")
+                forwarded = ",".join(event.headers.get_all("X-Forwarded-For"))
+                return [Upgrade(VERSION in (offer.strip() for offer in offers), forwarded)]
+        raise ProtocolError("not an HTTP request")
+
+    def open(self, static: StaticKey, psk: bytes) -> tuple[Hello, bytes]:
+        """Open message 1.
+
+        Returns:
+            HELLO, and the ephemeral key by which a replay is known.
+
+        Raises:
+            Unauthentic: if Authorization is missing, malformed or fails to decrypt (401).
+            ProtocolError: if HELLO is malformed (400).
+        """
+        if self._request is None:
+            raise LocalProtocolError("there is no request to open")
+        message = _noise_header(self._request.headers.get_all("Authorization"), MESSAGE_1_BYTES)
+        self._responder = Responder(static, psk)
+        return Hello.decode(self._responder.read(message)), message[:EPHEMERAL_BYTES]
+
+    def accept(self, now: float) -> bool:
+        """Answer 101 with message 2.
+
+        Returns:
+            False if the request was no WebSocket upgrade, which is then refused in the library's
+            words.
+        """
+        if self._request is None or self._responder is None:
+            raise LocalProtocolError("there is nothing to accept")
+        response = self._ws.accept(self._request)
+        if response.status_code != 101:
+            self._answer(response, now)
+            return False
+        message, self._transport = self._responder.write(b"")
+        response.headers["Sec-WebSocket-Protocol"] = VERSION
+        response.headers["Authentication-Info"] = f"Noise {base64url(message)}"
+        self._ws.send_response(response)
+        self._writes += self._ws.data_to_send()
+        # The object that parsed the head keeps three times what a fresh one needs.
+        self._ws = ServerProtocol(state=WsState.OPEN, max_size=MAX_FRAME_BYTES, logger=_QUIET)
+        self._request = self._responder = None
+        self._step(Step.UPGRADED)
+        self._alive(now)
+        return True
+
+    def refuse(self, status: int, now: float, *, retry_after_s: int = 0) -> None:
+        """Answer with an HTTP status of PROTOCOL.md 3.1 and close."""
+        response = self._ws.reject(status, "")
+        if status in _STATUS_HEADERS:
+            name, value = _STATUS_HEADERS[status]
+            response.headers[name] = value
+        if retry_after_s:
+            response.headers["Retry-After"] = str(retry_after_s)
+        self._answer(response, now)
+
+    def _answer(self, response: Response, now: float) -> None:
+        self._ws.send_response(response)
+        self._request = None
+        self._fail(now)
+
+    def send(self, record: Delivered) -> None:
+        """Queue a record.
+
+        Raises:
+            LocalProtocolError: if the connection is not open.
+        """
+        self._queue(record.encode())
+
+    def close(self, status: int, text: str, now: float) -> None:
+        """Say why in an ERROR record and close; status 0 is a goodbye: no ERROR, code 1000."""
+        if self.state is State.OPEN:
+            if status:
+                body = Failure(status, text).encode()
+                self._queue(records.from_relay(Kind.ERROR, body).encode())
+            self._close_frame(status, now)
+
+    def _bad(self, error: Exception, now: float) -> Closed:
+        """End a connection whose peer broke the protocol: 400; before the upgrade, unanswered."""
+        if self.state is State.CONNECTING:
+            self._step(Step.ENDED)
+        elif isinstance(error, Unauthentic):
+            # No ERROR after a bad tag: whoever sent that frame need not be the member.
+            self._close_frame(400, now)
+        else:
+            self.close(400, str(error), now)
+        return Closed(Refused(400, str(error)), str(error))
+
+
+class ClientLink(_Link):
+    """A member's end: it starts at once, with a new message 1."""
+
+    def __init__(self, url: str, key: bytes, psk: bytes, hello: Hello, now: float) -> None:
+        """Prepare the upgrade.
+
+        Raises:
+            UsageError: if `url` is not a `ws://` or `wss://` address we can use.
+        """
+        super().__init__(now)
+        protocol = ClientProtocol(
+            parse_url(url),
+            subprotocols=[Subprotocol(VERSION)],
+            max_size=MAX_FRAME_BYTES,
+            logger=_QUIET,
+        )
+        self._ws = protocol
+        self._initiator = Initiator(key, psk)
+        self._body_bytes: int | None = None
+        request = protocol.connect()
+        message = self._initiator.write(hello.encode())
+        request.headers["Authorization"] = f"Noise {base64url(message)}"
+        protocol.send_request(request)
+
+    def receive(self, data: bytes, now: float) -> list[Opened | Delivered | Closed]:
+        """Take what the socket gave, b"" at its end."""
+        if self.state is State.CLOSED:
+            return []
+        found: list[Opened | Delivered | Closed] = []
+        if not data:
+            was_closing = self.state is State.CLOSING
+            self._ws.receive_eof()
+            self._step(Step.ENDED)
+            return found if was_closing else [Closed(None, "connection lost")]
+        if self.state is State.CLOSING:
+            self._ws.receive_data(data)
+            self._ws.events_received()
+            return found
+        try:
+            if self.state is State.CONNECTING:
+                data = self._receive_head(data, found, now)
+            if self.state is State.OPEN and data:
+                self._receive_records(data, found, now)
+        except (ProtocolError, Unauthentic) as error:
+            authentic = isinstance(error, ProtocolError) and self._transport is not None
+            found.append(self.blame(str(error), now, authentic=authentic))
+        if self.state is State.OPEN:
+            why = self._ended_by_peer()
+            if why is not None:
+                # Close codes are not authenticated: whatever it says, this is a lost connection.
+                self._fail(now)
+                found.append(Closed(None, why))
+        return found
+
+    def _receive_head(
+        self, data: bytes, found: list[Opened | Delivered | Closed], now: float
+    ) -> bytes:
+        """Feed the response, and return what follows the head of a 101."""
+        if self._body_bytes is None:
+            parts = self._take_head(data)
+            if parts is None:
+                return b""
+            head, data = parts
+            self._body_bytes = 0
+            self._ws.receive_data(head)
+            self._receive_response(found, now)
+            if found:
+                return data
+        # A refusal has a body, of which nothing but its end matters.
+        self._body_bytes += len(data)
+        if self._body_bytes > MAX_HEAD_BYTES:
+            raise ProtocolError("the body of a refusal is too large")
+        self._ws.receive_data(data)
+        self._receive_response(found, now)
+        return b""
+
+    def _receive_response(self, found: list[Opened | Delivered | Closed], now: float) -> None:
+        for event in self._ws.events_received():
+            if not isinstance(event, Response):
+                continue
+            if event.status_code != 101:
+                self._fail(now)
+                refused = Refused(event.status_code, retry_after_s=_retry_after(event))
+                found.append(Closed(refused, f"HTTP status {event.status_code}"))
+                return
+            # The library takes a 101 that names no subprotocol; PROTOCOL.md 3.1 does not.
+            if self._ws.state is not WsState.OPEN or self._ws.subprotocol != VERSION:
+                raise Unauthentic("the answer is not the upgrade we asked for")
+            values = event.headers.get_all("Authentication-Info")
+            message = _noise_header(values, MESSAGE_2_BYTES)
+            payload, self._transport = self._initiator.read(message)
+            if payload:
+                raise ProtocolError("message 2 carries a payload")
+            self._step(Step.UPGRADED)
+            self._alive(now)
+            found.append(Opened(self._transport.handshake_hash))
+            return
+        if self._ws.handshake_exc is not None:
+            raise Unauthentic("the answer is not HTTP")
+
+    def _receive_records(
+        self, data: bytes, found: list[Opened | Delivered | Closed], now: float
+    ) -> None:
+        for plain in self._open_frames(data, now):
+            record = records.decode_delivered(plain)
+            if record.kind is Kind.ERROR:
+                failure = Failure.decode(record.body)
+                refused = Refused(failure.status, failure.text, authentic=True)
+                found.append(Closed(refused, f"ERROR {failure.status}"))
+                self._close_frame(0, now)
+                return
+            found.append(record)
+
+    def send(self, record: Sent) -> None:
+        """Queue a record.
+
+        Raises:
+            LocalProtocolError: if the connection is not open.
+        """
+        self._queue(record.encode())
+
+    def close(self, now: float) -> None:
+        """Say goodbye: close code 1000."""
+        if self.state is State.OPEN:
+            self._close_frame(0, now)
+
+    def blame(self, why: str, now: float, *, authentic: bool) -> Closed:
+        """End the connection because the relay, or the network, broke the protocol: 400."""
+        if self.state is State.OPEN:
+            self._close_frame(400, now)
+        else:
+            self._step(Step.ENDED)
+        return Closed(Refused(400, why, authentic=authentic), why)
+
+
+def parse_url(url: str) -> WebSocketURI:
+    """Parse the address of a relay.
+
+    Raises:
+        UsageError: if it is not `ws://` or `wss://`, or holds a user name, whose Basic header would
+            be a second Authorization.
+    """
+    try:
+        uri = parse_uri(url)
+        port = uri.port
+    except (InvalidURI, ValueError):
+        raise UsageError("The URL is not of the form ws://HOST:PORT/ or wss://HOST/.") from None
+    if uri.user_info is not None:
+        raise UsageError("The URL holds a user name; a password goes into --password.")
+    if not 0 < port < 65_536:
+        raise UsageError("The port in the URL is not between 1 and 65535.")
+    return uri
+
+
+def _select_none(_protocol: ServerProtocol, _offers: object) -> None:
+    return None
+
+
+def _noise_header(values: list[str], size: int) -> bytes:
+    """Decode `Noise <base64>` of exactly `size` bytes, the only one of its header.
+
+    Raises:
+        Unauthentic: if it is anything else.
+    """
+    scheme, _, text = values[0].partition(" ") if len(values) == 1 else ("", "", "")
+    try:
+        message = from_base64url(text)
+    except ProtocolError:
+        message = b""
+    if scheme != "Noise" or len(message) != size:
+        raise Unauthentic("the Noise message is missing or malformed")
+    return message
+
+
+def _retry_after(response: Response) -> int:
+    values = response.headers.get_all("Retry-After")
+    if len(values) == 1 and values[0].isascii() and values[0].isdigit() and len(values[0]) < 6:
+        return int(values[0])
+    return 0

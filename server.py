@@ -1,0 +1,1422 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["websockets>=17", "cryptography>=48"]
+# ///
+"""The relay: gate, rooms, loops, console, command line.
+
+It orders rooms it cannot read. Run `python server.py --password X` and give the KEY it prints to
+those who shall join. What travels is in common/PROTOCOL.md; where each line lives, in
+common/DESIGN.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import heapq
+import ipaddress
+import itertools
+import logging
+import os
+import queue
+import secrets
+import selectors
+import signal
+import socket
+import sys
+import threading
+import time
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from pathlib import Path
+from typing import Final
+
+try:
+    from common import config, names
+    from common.crypto import card as cards
+    from common.crypto import ticket
+    from common.crypto.identity import RelayKey
+    from common.crypto.transcript import Transcript
+    from common.errors import (
+        FileError,
+        LocalProtocolError,
+        ProtocolError,
+        Refused,
+        TermchatError,
+        Unauthentic,
+        UsageError,
+    )
+    from common.log.memory import Cursor, Log, MemoryLog
+    from common.term import text
+    from common.wire import records
+    from common.wire.link import (
+        HANDSHAKE_S,
+        MAX_PLAINTEXT_BYTES,
+        Closed,
+        ServerLink,
+        State,
+        Upgrade,
+    )
+    from common.wire.pipe import Pipe
+    from common.wire.records import (
+        Delivered,
+        Hello,
+        Join,
+        Kind,
+        Member,
+        MemberId,
+        Reason,
+        Sent,
+        Seq,
+    )
+except ImportError as problem:
+    _wanted = Path(__file__).with_name("requirements.txt")
+    sys.stderr.write(f"{problem}. Run: {sys.executable} -m pip install -r {_wanted}\n")
+    sys.exit(2)
+
+log = logging.getLogger("termchat.server")
+
+SEEN_WINDOW: Final = 4_096
+THROTTLE_FAILURES: Final = 10
+THROTTLE_S: Final = 60.0
+THROTTLED_NETWORKS: Final = 65_536
+"""Networks whose failures are remembered; the oldest go first, so memory is bounded."""
+REPLAYS_KEPT: Final = 65_536
+MAX_PENDING: Final = 64
+INBOUND_BYTES_S: Final = 4 * 1024 * 1024
+INBOUND_BURST_BYTES: Final = 8 * 1024 * 1024
+FRAME_COST_BYTES: Final = 1_024
+"""What a WebSocket frame costs its sender at least: an empty one, or a ping, makes work too."""
+MESSAGES_S: Final = 10.0
+MESSAGES_BURST: Final = 40.0
+OUTBOUND_BYTES: Final = 8 * 1024 * 1024
+OUTBOUND_S: Final = 30.0
+PASSED_BYTES: Final = 1024 * 1024
+"""Chunks waiting for one member; more are dropped, and asked for again."""
+UNSENT_BYTES: Final = 256 * 1024
+"""Answers (pongs) waiting for one connection; above it we stop reading what would make more."""
+PRUNE_EVERY: Final = 1_024
+ACCEPTS_PER_TURN: Final = 64
+ACCEPT_PAUSE_S: Final = 0.5
+CONSOLE_ROWS: Final = 1_000
+STOP_S: Final = 2.0
+
+REFUSALS: Final = {
+    400: "protocol error",
+    401: "wrong KEY or password",
+    403: "removed by the operator",
+    404: "no such room",
+    409: "that name is in use",
+    423: "the room is locked",
+    426: "not a termchat.v1 client",
+    429: "throttled",
+    503: "full or shutting down",
+}
+
+
+# --------------------------------------------------------------------------------------------- Gate
+
+
+class Bucket:
+    """A token bucket that may go into debt: what was read is done, and the next read waits."""
+
+    __slots__ = ("_burst", "_left", "_now", "_rate")
+
+    def __init__(self, rate: float, burst: float, now: float) -> None:
+        self._rate, self._burst, self._left, self._now = rate, burst, burst, now
+
+    def take(self, amount: float, now: float) -> None:
+        """Spend."""
+        self._left = min(self._burst, self._left + (now - self._now) * self._rate) - amount
+        self._now = now
+
+    def ready_s(self) -> float:
+        """Return when the debt is paid, on the clock of `now`."""
+        return self._now if self._left >= 0 else self._now - self._left / self._rate
+
+
+@dataclass(slots=True)
+class Held:
+    """A name, and who holds it."""
+
+    session: bytes
+    identity: bytes
+    username: str
+    room: str
+    is_connected: bool = True
+
+    def is_by(self, hello: Hello) -> bool:
+        """Whether this HELLO comes from the holder, in the same room."""
+        return (self.session, self.identity, self.room) == (
+            hello.session,
+            hello.identity,
+            hello.room,
+        )
+
+
+class Gate:
+    """Who may come in; its lock guards the held names and the rooms they are in."""
+
+    def __init__(self, *, room_size: int, rooms: int, make_room: Callable[[str], Room]) -> None:
+        self._lock = threading.Lock()
+        self._room_size = room_size
+        self._max_rooms = rooms
+        self._make_room = make_room
+        self._held: dict[str, Held] = {}
+        self._sessions: set[bytes] = set()
+        self._members: Counter[str] = Counter()
+        self._rooms: dict[str, Room] = {}
+        self._failures: OrderedDict[str, deque[float]] = OrderedDict()
+        self._ephemerals: OrderedDict[bytes, None] = OrderedDict()
+        self._pending = 0
+        self.removed: set[bytes] = set()
+        """Identities the operator removed."""
+        self.locked: set[str] = set()
+        """Rooms the operator has locked."""
+        self.is_closing = False
+
+    def knock(self, network: str, *, offers_us: bool, now: float) -> int | None:
+        """Judge a request by its outside: 426, 429 or 503, or None to read on."""
+        with self._lock:
+            if not offers_us:
+                return 426
+            failures = self._failures.get(network)
+            if failures is not None:
+                while failures and failures[0] <= now - THROTTLE_S:
+                    failures.popleft()
+                if len(failures) >= THROTTLE_FAILURES:
+                    return 429
+            return 503 if self._pending >= MAX_PENDING or self.is_closing else None
+
+    def failed(self, network: str, now: float) -> None:
+        """Note an answer of 401."""
+        with self._lock:
+            failures = self._failures.setdefault(network, deque(maxlen=THROTTLE_FAILURES))
+            failures.append(now)
+            self._failures.move_to_end(network)
+            if len(self._failures) > THROTTLED_NETWORKS:
+                self._failures.popitem(last=False)
+
+    def is_replay(self, ephemeral: bytes) -> bool:
+        """Tell whether a message 1 that decrypted had this key before; remember it."""
+        with self._lock:
+            if ephemeral in self._ephemerals:
+                return True
+            self._ephemerals[ephemeral] = None
+            if len(self._ephemerals) > REPLAYS_KEPT:
+                self._ephemerals.popitem(last=False)
+            return False
+
+    def admit(self, hello: Hello) -> int | None:
+        """Judge a HELLO: 403 to 503, or None for a 101, which is pending until `settled`."""
+        with self._lock:
+            status = self._judge(hello)
+            if status is None:
+                self._pending += 1
+            return status
+
+    def settled(self) -> None:
+        """Note that a connection with a 101 has joined, or ended."""
+        with self._lock:
+            self._pending -= 1
+
+    def _judge(self, hello: Hello) -> int | None:
+        held = self._held.get(names.key(hello.username))
+        resumes = held is not None and held.is_by(hello)
+        replaces = held is not None and held.identity == hello.identity and not held.is_connected
+        if hello.identity in self.removed:
+            return 403
+        if hello.room and not self._max_rooms:
+            return 404
+        if hello.room in self.locked and not resumes:
+            return 423
+        if held is not None and not resumes and not replaces:
+            return 409
+        if resumes or replaces:
+            return None
+        is_new = hello.room not in self._rooms
+        if self._members[hello.room] >= self._room_size or (
+            is_new and len(self._rooms) >= max(1, self._max_rooms)
+        ):
+            return 503
+        return None
+
+    def take(self, hello: Hello, *, is_fresh: bool) -> tuple[Room, tuple[Room, bytes] | None]:
+        """Give a name to a valid JOIN.
+
+        Returns:
+            The room, and, if a disconnected session of the identity held the name, its room and
+            session: it is replaced, and must be made to leave first.
+
+        Raises:
+            Refused: the checks from 403 on apply again; 410 if it would resume what is over.
+            ProtocolError: if a fresh JOIN comes from a session that is a member.
+        """
+        with self._lock:
+            status = self._judge(hello)
+            if status is not None:
+                raise Refused(status, REFUSALS[status])
+            key = names.key(hello.username)
+            held = self._held.get(key)
+            if not is_fresh:
+                if held is None or not held.is_by(hello):
+                    raise Refused(410, "this session is over")
+                held.is_connected = True
+                return self._rooms[hello.room], None
+            if hello.session in self._sessions:
+                raise ProtocolError("the session is a member already")
+            replaced = None
+            if held is not None:
+                replaced = (self._rooms[held.room], held.session)
+                self._forget(key, held)
+            self._held[key] = Held(hello.session, hello.identity, hello.username, hello.room)
+            self._sessions.add(hello.session)
+            self._members[hello.room] += 1
+            if hello.room not in self._rooms:
+                self._rooms[hello.room] = self._make_room(hello.room)
+            return self._rooms[hello.room], replaced
+
+    def lost(self, seat: Seat) -> None:
+        """Note that the holder's connection ended: the name is held on, but may be replaced."""
+        with self._lock:
+            held = self._held.get(names.key(seat.username))
+            if held is not None and held.session == seat.session:
+                held.is_connected = False
+
+    def release(self, seat: Seat) -> None:
+        """Free the name of a member that has left; an empty room is forgotten."""
+        with self._lock:
+            key = names.key(seat.username)
+            held = self._held.get(key)
+            if held is not None and held.session == seat.session:
+                self._forget(key, held)
+
+    def _forget(self, key: str, held: Held) -> None:
+        del self._held[key]
+        self._sessions.discard(held.session)
+        self._members[held.room] -= 1
+        if not self._members[held.room]:
+            del self._members[held.room]
+            self._rooms.pop(held.room, None)
+
+
+# ------------------------------------------------------------------------------------------- Roster
+
+
+class SeatState(Enum):
+    """Where a member stands; until its JOIN is accepted it has no seat."""
+
+    SEATED = auto()
+    AWAY = auto()
+    GONE = auto()
+
+
+class SeatStep(Enum):
+    """What happens to a member."""
+
+    DROPPED = auto()  # its connection ended without a LEAVE
+    RESUMED = auto()  # a JOIN with its session and log
+    LEFT = auto()  # a LEAVE is logged, for whatever reason
+
+
+# A member is SEATED while it has a connection and AWAY, its name held, for GRACE after it lost it.
+# GONE is final: a LEAVE is in the log, and its number is never used again. A resume may find it
+# SEATED still, when the relay has not noticed yet that the older connection is dead: the newer one
+# wins.
+SEAT_TRANSITIONS: Final[dict[tuple[SeatState, SeatStep], SeatState]] = {
+    (SeatState.SEATED, SeatStep.DROPPED): SeatState.AWAY,
+    (SeatState.SEATED, SeatStep.RESUMED): SeatState.SEATED,
+    (SeatState.SEATED, SeatStep.LEFT): SeatState.GONE,
+    (SeatState.AWAY, SeatStep.RESUMED): SeatState.SEATED,
+    (SeatState.AWAY, SeatStep.LEFT): SeatState.GONE,
+}
+
+
+@dataclass(slots=True, eq=False)
+class Seat:
+    """One member of a room, as the relay knows it; guarded by the room's lock.
+
+    Attributes:
+        holder: the connection in charge, opaque here; None while AWAY.
+        cursor: how far that connection has been given the log.
+        missed: the last seqs that existed when it resumed; what is up to them is apart from the
+            outbound limit.
+        left_at: seq of its own LEAVE, if it asked for one: the last record it is given.
+        passed: FETCH and CHUNK records on their way to it.
+    """
+
+    number: MemberId
+    card: cards.Card
+    holder: object | None
+    cursor: Cursor
+    missed: tuple[Seq, Seq] = (Seq(0), Seq(0))
+    state: SeatState = SeatState.SEATED
+    reason: Reason | None = None
+    expires_s: float = 0.0
+    left_at: Seq | None = None
+    passed: deque[bytes] = field(default_factory=deque)
+    passed_bytes: int = 0
+
+    @property
+    def username(self) -> str:
+        """Who sits here."""
+        return self.card.username
+
+    @property
+    def session(self) -> bytes:
+        """The session that joined."""
+        return self.card.session
+
+    def step(self, step: SeatStep) -> None:
+        """Move on by the table."""
+        self.state = SEAT_TRANSITIONS[self.state, step]
+
+
+class Roster:
+    """The members of one room, and what each may send."""
+
+    def __init__(self) -> None:
+        self.seats: dict[MemberId, Seat] = {}
+        self._by_session: dict[bytes, Seat] = {}
+        self._last = 0
+
+    def add(self, card: cards.Card, holder: object, cursor: Cursor) -> Seat:
+        """Seat a new member under a number never used before."""
+        self._last += 1
+        seat = Seat(MemberId(self._last), card, holder, cursor)
+        self.seats[seat.number] = self._by_session[card.session] = seat
+        return seat
+
+    def remove(self, seat: Seat) -> None:
+        """Forget a member that has left."""
+        del self.seats[seat.number], self._by_session[seat.session]
+
+    def find(self, session: bytes) -> Seat | None:
+        """Return the present member of this session."""
+        return self._by_session.get(session)
+
+    def check(self, seat: Seat, record: Sent, room_seq: Seq) -> None:
+        """Check what a seat sends against what it may.
+
+        Raises:
+            ProtocolError: to itself, to nobody who ever was, or with a `seen` ahead (400).
+            Refused: with a `seen` too far behind (412).
+        """
+        if record.to == seat.number or record.to > self._last:
+            raise ProtocolError(f"{record.kind.name} to a number that is no other member's")
+        if record.kind is Kind.MESSAGE:
+            seen = records.message_seen(record.body)
+            if seen > room_seq:
+                raise ProtocolError("a message has seen what is not in the log")
+            if seen < room_seq - SEEN_WINDOW:
+                raise Refused(412, "the sender's view of the log is too old")
+
+
+# --------------------------------------------------------------------------------------------- Room
+
+
+class Room:
+    """One ordered log and those who share it; its lock is held for one append or read."""
+
+    def __init__(self, name: str, room_id: bytes, room_log: Log, grace_s: float) -> None:
+        self.name = name
+        self.room_id = room_id
+        self._lock = threading.Lock()
+        self._log = room_log
+        self._roster = Roster()
+        self._transcript = Transcript.begin(room_id, room_log.log_id)
+        self._grace_s = grace_s
+
+    @property
+    def path(self) -> str:
+        """How the console names it."""
+        return f"/{self.name}"
+
+    @property
+    def members(self) -> int:
+        """How many are members, lost ones included."""
+        return len(self._roster.seats)
+
+    def join(
+        self, holder: object, card: cards.Card, now: float, at_ms: int
+    ) -> tuple[Seat, list[Delivered]]:
+        """Seat a fresh member and log its card.
+
+        Returns:
+            The seat, and the WELCOME and MEMBERs that it is sent before anything else.
+        """
+        with self._lock:
+            seqs = Cursor(self._log.room_seq, Seq(0))
+            others = list(self._roster.seats.values())
+            seat = self._roster.add(card, holder, seqs)
+            self._log.open_mail(seat.number)
+            welcome = self._welcome(seat, is_resumed=False, count=len(others))
+            listed = [
+                records.from_relay(Kind.MEMBER, Member(other.number, other.card.encoded).encode())
+                for other in others
+            ]
+            self._log_card(seat, card, now, at_ms)
+            return seat, [welcome, *listed]
+
+    def resume(
+        self, holder: object, card: cards.Card, join: Join, now: float, at_ms: int
+    ) -> tuple[Seat, list[Delivered]]:
+        """Give a seat back to its session; whoever holds an older connection drops it.
+
+        Raises:
+            Refused: 410 if the log is another, the seat is gone, or too much was missed.
+            ProtocolError: if the card is not the member's.
+        """
+        with self._lock:
+            seat = self._roster.find(card.session)
+            if (
+                seat is None
+                or join.log_id != self._log.log_id
+                or not self._log.retains(seat.number, join.room_seq, join.mail_seq)
+            ):
+                raise Refused(410, "too much was missed")
+            h = self._transcript.at(join.room_seq)
+            if h is None:
+                raise Refused(410, "too much was missed")
+            if not cards.may_replace(seat.card, card):
+                raise ProtocolError("a card that is not the member's")
+            seat.step(SeatStep.RESUMED)
+            seat.holder = holder
+            seat.cursor = Cursor(join.room_seq, join.mail_seq)
+            seat.passed.clear()
+            seat.passed_bytes = 0
+            count = self._log.missed(seat.number, seat.cursor)
+            seat.missed = (self._log.room_seq, Seq(join.mail_seq + count))
+            welcome = self._welcome(seat, is_resumed=True, count=count, h=h)
+            if card.encoded != seat.card.encoded:
+                self._log_card(seat, card, now, at_ms)
+            return seat, [welcome]
+
+    def _welcome(
+        self, seat: Seat, *, is_resumed: bool, count: int, h: bytes | None = None
+    ) -> Delivered:
+        body = records.Welcome(
+            self._log.log_id,
+            seat.number,
+            is_resumed,
+            seat.cursor.room,
+            h or self._transcript.h,
+            count,
+        )
+        return records.from_relay(Kind.WELCOME, body.encode())
+
+    def receive(self, seat: Seat, record: Sent, now: float, at_ms: int) -> list[Delivered]:
+        """Take a record from a seat: reply to it, pass it to one seat, or append it.
+
+        Returns:
+            What is replied.
+
+        Raises:
+            ProtocolError: if the record is not allowed (400).
+            Refused: 412.
+        """
+        with self._lock:
+            if seat.state is not SeatState.SEATED:
+                return []
+            self._roster.check(seat, record, self._log.room_seq)
+            entry = Delivered(record.kind, seat.number, record.to, Seq(0), at_ms, record.body)
+            match record.kind:
+                case Kind.MESSAGE if not record.to:
+                    self._append(entry, now)
+                case Kind.MESSAGE | Kind.SENDER_KEY:
+                    self._log.append_mail(entry, now)
+                case Kind.CARD:
+                    card = cards.decode(record.body, self.room_id)
+                    if not cards.may_replace(seat.card, card):
+                        raise ProtocolError("a card that is not the member's")
+                    self._log_card(seat, card, now, at_ms)
+                case Kind.LEAVE:
+                    self._leave(seat, Reason.LEFT, now, at_ms)
+                    seat.left_at = self._log.room_seq
+                case Kind.FETCH | Kind.CHUNK:
+                    self._pass(entry)
+                case Kind.COMMAND:
+                    refusal = "Only an operator can do that."
+                    return [records.from_relay(Kind.NOTICE, refusal.encode())]
+                case _:
+                    raise ProtocolError(f"{record.kind.name} from a member")
+        return []
+
+    def leave(self, session: bytes, reason: Reason, now: float, at_ms: int) -> Seat | None:
+        """Log the LEAVE of a member, and return its former seat."""
+        with self._lock:
+            seat = self._roster.find(session)
+            if seat is not None:
+                self._leave(seat, reason, now, at_ms)
+            return seat
+
+    def dropped(self, seat: Seat, holder: object, now: float) -> float | None:
+        """Note that a connection ended.
+
+        Returns:
+            When the seat expires; None if it is not held: gone, or another connection is in charge.
+        """
+        with self._lock:
+            if seat.holder is not holder:
+                return None
+            seat.holder = None
+            if seat.state is SeatState.GONE:
+                self._log.close_mail(seat.number)
+                return None
+            seat.step(SeatStep.DROPPED)
+            seat.expires_s = now + self._grace_s
+            return seat.expires_s
+
+    def expire(self, seat: Seat, now: float, at_ms: int) -> bool:
+        """Log the LEAVE (lost) of a seat whose GRACE has passed, and tell whether it was so."""
+        with self._lock:
+            if seat.state is not SeatState.AWAY or now < seat.expires_s:
+                return False
+            self._leave(seat, Reason.LOST, now, at_ms)
+            return True
+
+    def read(self, seat: Seat, holder: object) -> bytes:
+        """Return what is ready, at most one frame of it; nothing once another is in charge.
+
+        Raises:
+            Refused: 408 if the connection is too far behind.
+        """
+        with self._lock:
+            if seat.holder is not holder:
+                return b""
+            if seat.passed:
+                return self._take_passed(seat)
+            return self._log.read(seat.number, seat.cursor, MAX_PLAINTEXT_BYTES)
+
+    def check_lag(self, seat: Seat, now: float) -> None:
+        """Check a connection that does not take what it is sent; what it had missed is apart.
+
+        Raises:
+            Refused: 408 if its queue is too large or too old.
+        """
+        with self._lock:
+            cursor, (room, mail) = seat.cursor, seat.missed
+            ahead = Cursor(max(cursor.room, room), max(cursor.mail, mail))
+            lag_bytes = self._log.lag_bytes(seat.number, ahead)
+            if lag_bytes > OUTBOUND_BYTES or now > cursor.oldest_s + OUTBOUND_S:
+                raise Refused(408, "reading too slowly")
+
+    def _take_passed(self, seat: Seat) -> bytes:
+        parts: list[bytes] = []
+        left = MAX_PLAINTEXT_BYTES
+        while seat.passed and len(seat.passed[0]) <= left:
+            parts.append(seat.passed.popleft())
+            left -= len(parts[-1])
+        batch = b"".join(parts)
+        seat.passed_bytes -= len(batch)
+        return batch
+
+    def _pass(self, entry: Delivered) -> None:
+        to = self._roster.seats.get(entry.to)
+        frame = records.framed(entry.encode())
+        if to is not None and to.holder and to.passed_bytes + len(frame) <= PASSED_BYTES:
+            to.passed.append(frame)
+            to.passed_bytes += len(frame)
+
+    def _append(self, entry: Delivered, now: float) -> None:
+        self._transcript.add(self._log.append(entry, now).encode())
+        if not self._log.room_seq % PRUNE_EVERY:
+            seats = self._roster.seats.values()
+            self._log.prune({seat.number: seat.cursor for seat in seats if seat.holder})
+
+    def _log_card(self, seat: Seat, card: cards.Card, now: float, at_ms: int) -> None:
+        seat.card = card
+        self._transcript.join(seat.number, card.hash)
+        entry = Delivered(Kind.CARD, seat.number, records.RELAY, Seq(0), at_ms, card.encoded)
+        self._append(entry, now)
+
+    def _leave(self, seat: Seat, reason: Reason, now: float, at_ms: int) -> None:
+        seat.step(SeatStep.LEFT)
+        seat.reason = reason
+        self._roster.remove(seat)
+        self._transcript.leave(seat.number)
+        body = bytes([reason])
+        self._append(Delivered(Kind.LEAVE, seat.number, records.RELAY, Seq(0), at_ms, body), now)
+        if seat.holder is None:
+            self._log.close_mail(seat.number)
+
+
+# --------------------------------------------------------------------------------------------- Loop
+
+
+class Conn:
+    """One connection; its loop alone touches it."""
+
+    __slots__ = (
+        "address",
+        "hello",
+        "in_bytes",
+        "in_messages",
+        "is_pending",
+        "join_by_s",
+        "mask",
+        "network",
+        "pipe",
+        "room",
+        "seat",
+        "timer_s",
+        "wait_s",
+    )
+
+    def __init__(self, pipe: Pipe[ServerLink], address: str, network: str, now: float) -> None:
+        self.pipe = pipe
+        self.address = address
+        self.network = network
+        self.hello: Hello | None = None
+        self.room: Room | None = None
+        self.seat: Seat | None = None
+        self.is_pending = False
+        self.join_by_s: float | None = None
+        self.in_bytes = Bucket(INBOUND_BYTES_S, INBOUND_BURST_BYTES, now)
+        self.in_messages = Bucket(MESSAGES_S, MESSAGES_BURST, now)
+        self.wait_s: float | None = None  # not read before then
+        self.timer_s: float | None = None  # of the entry in the loop's heap
+        self.mask = selectors.EVENT_READ
+
+    def deadline(self) -> float | None:
+        """Return when this connection next wants its loop."""
+        stalled = None
+        if self.seat is not None and self.pipe.unsent_bytes:
+            stalled = self.seat.cursor.oldest_s + OUTBOUND_S + 0.001
+        times = (self.pipe.link.deadline(), self.join_by_s, self.wait_s, stalled)
+        return min((at for at in times if at is not None), default=None)
+
+
+class Loop:
+    """One thread, and the connections that are its own from first byte to last."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._selector = selectors.DefaultSelector()
+        self._conns: set[Conn] = set()
+        self._rooms: dict[Room, set[Conn]] = {}
+        self._dirty: dict[Conn, None] = {}
+        self._timers: list[tuple[float, int, Conn]] = []
+        self._graces: list[tuple[float, int, Room, Seat]] = []
+        self._order = itertools.count()
+        self._grown: set[Room] = set()
+        self._is_woken = False
+        self._wake_out, self._wake_in = socket.socketpair()
+        self._wake_out.setblocking(False)
+        self._wake_in.setblocking(False)
+        self._selector.register(self._wake_out, selectors.EVENT_READ)
+        self._accept_at_s: float | None = None
+        self._stop_by_s: float | None = None
+        self._is_stopping = False
+        self._thread = threading.Thread(target=self._guard, name="loop", daemon=True)
+        for listener in server.listeners:
+            self._selector.register(listener, selectors.EVENT_READ)
+
+    def start(self) -> None:
+        """Run in a thread of its own."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Tell every connection, close, and end the thread; called from any thread."""
+        self._is_stopping = True
+        self._wake()
+
+    def join(self, timeout_s: float) -> None:
+        """Wait for the thread."""
+        self._thread.join(timeout_s)
+
+    def wake(self, room: Room) -> None:
+        """Note that a room grew; called from any thread."""
+        self._grown.add(room)
+        # Waking twice is waking once: the loop clears the flag before it drains the set.
+        if not self._is_woken and threading.get_ident() != self._thread.ident:
+            self._wake()
+
+    def _wake(self) -> None:
+        self._is_woken = True
+        with contextlib.suppress(BlockingIOError):
+            self._wake_in.send(b"\0")
+
+    def _guard(self) -> None:
+        try:
+            self._run()
+        except Exception:
+            # The relay must not go on half dead: the main thread ends it.
+            log.exception("loop failed")
+            self._server.crashed()
+
+    def _run(self) -> None:
+        while True:
+            for key, mask in self._selector.select(self._timeout_s()):
+                now = time.monotonic()
+                if isinstance(key.data, Conn):
+                    self._on_conn(key.data, mask, now)
+                elif key.fileobj is self._wake_out:
+                    with contextlib.suppress(BlockingIOError):
+                        self._wake_out.recv(4096)
+                else:
+                    self._accept(key.fileobj, now)
+            self._is_woken = False
+            now = time.monotonic()
+            self._run_timers(now)
+            self._pump_all(now)
+            if self._is_stopping and self._is_stopped(now):
+                return
+
+    def _timeout_s(self) -> float | None:
+        times = [entries[0][0] for entries in (self._timers, self._graces) if entries]
+        times += [at for at in (self._accept_at_s, self._stop_by_s) if at is not None]
+        return max(0.0, min(times) - time.monotonic()) if times else None
+
+    def _is_stopped(self, now: float) -> bool:
+        """Tell every connection once, then wait for the last to close, but not for ever."""
+        if self._stop_by_s is None:
+            self._stop_by_s = now + STOP_S
+            for listener in self._server.listeners:
+                with contextlib.suppress(KeyError):
+                    self._selector.unregister(listener)
+            self._accept_at_s = None
+            for conn in list(self._conns):
+                self._end(conn, 503, "The relay is shutting down.", now)
+            self._pump_all(now)
+        if self._conns and now < self._stop_by_s:
+            return False
+        for conn in list(self._conns):
+            self._remove(conn)
+        self._selector.close()
+        self._wake_in.close()
+        self._wake_out.close()
+        return True
+
+    # --- Accepting.
+
+    def _accept(self, listener: object, now: float) -> None:
+        if not isinstance(listener, socket.socket):
+            raise LocalProtocolError("a selector key that is nothing of ours")
+        for _ in range(ACCEPTS_PER_TURN):
+            try:
+                sock, peer = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionError):
+                return
+            except OSError as problem:
+                if problem.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                    log.warning("accept failed: %s", problem)
+                # Out of descriptors: the backlog waits, and those inside are served meanwhile.
+                self._pause_accepting(now)
+                return
+            sock.setblocking(False)
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            address, network = _address(peer)
+            conn = Conn(Pipe(sock, ServerLink(now)), address, network, now)
+            self._conns.add(conn)
+            self._selector.register(sock, selectors.EVENT_READ, conn)
+            self._dirty[conn] = None
+
+    def _pause_accepting(self, now: float) -> None:
+        self._accept_at_s = now + ACCEPT_PAUSE_S
+        for listener in self._server.listeners:
+            with contextlib.suppress(KeyError):
+                self._selector.unregister(listener)
+
+    # --- One message in.
+
+    def _on_conn(self, conn: Conn, mask: int, now: float) -> None:
+        self._dirty[conn] = None
+        if not mask & selectors.EVENT_READ:
+            return
+        data = conn.pipe.read()
+        if data is None:
+            return
+        link = conn.pipe.link
+        frames = link.frames
+        events = link.receive(data, now)
+        cost = max(len(data), (link.frames - frames) * FRAME_COST_BYTES)
+        conn.in_bytes.take(cost, now)
+        for event in events:
+            if link.state is State.OPEN or not isinstance(event, Sent):
+                self._on_event(conn, event, now)
+        self._throttle(conn, now)
+
+    def _throttle(self, conn: Conn, now: float) -> None:
+        ready_s = max(conn.in_bytes.ready_s(), conn.in_messages.ready_s())
+        conn.wait_s = ready_s if ready_s > now else None
+
+    def _on_event(self, conn: Conn, event: Upgrade | Sent | Closed, now: float) -> None:
+        try:
+            match event:
+                case Upgrade():
+                    self._on_upgrade(conn, event, now)
+                case Sent():
+                    self._on_record(conn, event, now)
+                case Closed():
+                    self._on_closed(conn, event, now)
+        except Refused as refused:
+            self._end(conn, refused.status, refused.text, now)
+        except ProtocolError as problem:
+            log.warning("protocol error: address=%s what=%s", conn.address, problem)
+            self._end(conn, 400, str(problem), now)
+        except Exception:
+            log.exception("internal error: address=%s", conn.address)
+            self._end(conn, 503, "internal error", now)
+
+    def _on_upgrade(self, conn: Conn, upgrade: Upgrade, now: float) -> None:
+        server, link = self._server, conn.pipe.link
+        status = server.gate.knock(conn.network, offers_us=upgrade.offers_us, now=now)
+        if status is None:
+            status = self._open(conn, now)
+        if status is not None:
+            link.refuse(status, now, retry_after_s=60 if status == 429 else 0)
+            server.reject(conn.address, status)
+        elif link.accept(now):
+            conn.is_pending = True
+            conn.join_by_s = now + HANDSHAKE_S
+        else:
+            server.gate.settled()
+            server.reject(conn.address, 400)
+
+    def _open(self, conn: Conn, now: float) -> int | None:
+        """Open message 1, and return the status that refuses it."""
+        server = self._server
+        try:
+            hello, ephemeral = conn.pipe.link.open(server.key, server.psk)
+        except Unauthentic:
+            server.gate.failed(conn.network, now)
+            return 401
+        except ProtocolError:
+            return 400
+        if server.gate.is_replay(ephemeral):
+            server.gate.failed(conn.network, now)
+            return 401
+        conn.hello = hello
+        return server.gate.admit(hello)
+
+    def _on_record(self, conn: Conn, record: Sent, now: float) -> None:
+        if conn.seat is None or conn.room is None:
+            self._on_join(conn, record, now)
+            return
+        if record.kind in (Kind.CARD, Kind.MESSAGE, Kind.COMMAND):
+            conn.in_messages.take(1, now)
+        for reply in conn.room.receive(conn.seat, record, now, _at_ms()):
+            conn.pipe.link.send(reply)
+        if record.kind is Kind.LEAVE:
+            self._server.gate.release(conn.seat)
+        self._server.wake(conn.room)
+
+    def _on_join(self, conn: Conn, record: Sent, now: float) -> None:
+        hello, link, at_ms = conn.hello, conn.pipe.link, _at_ms()
+        if record.kind is not Kind.JOIN or hello is None:
+            raise ProtocolError(f"{record.kind.name} before JOIN")
+        join = Join.decode(record.body)
+        card = cards.decode(join.card, self._server.room_id(hello.room))
+        if (card.session, card.identity, card.username) != (
+            hello.session,
+            hello.identity,
+            hello.username,
+        ):
+            raise ProtocolError("the card is not HELLO's")
+        if not cards.is_proven(card, join.auth, link.handshake_hash):
+            raise Refused(401, "identity not proven")
+        room, replaced = self._server.gate.take(hello, is_fresh=join.is_fresh)
+        if join.is_fresh:
+            if replaced is not None:
+                replaced[0].leave(replaced[1], Reason.REPLACED, now, at_ms)
+                self._server.wake(replaced[0])
+            seat, replies = room.join(conn, card, now, at_ms)
+        else:
+            seat, replies = room.resume(conn, card, join, now, at_ms)
+        self._settle(conn)
+        conn.room, conn.seat = room, seat
+        self._rooms.setdefault(room, set()).add(conn)
+        for reply in replies:
+            link.send(reply)
+        self._server.wake(room)
+        self._server.row(f"[Connected] {_who(conn)}  {_where(room)}")
+
+    # --- One flush out.
+
+    def _pump_all(self, now: float) -> None:
+        """Give every connection with something to send one turn."""
+        while self._grown:
+            for conn in self._rooms.get(self._grown.pop(), ()):
+                self._dirty[conn] = None
+        while self._dirty:
+            conn, _ = self._dirty.popitem()
+            self._pump(conn, now)
+
+    def _pump(self, conn: Conn, now: float) -> None:
+        """Send replies, then the log after the cursor, frame by frame while the socket takes it."""
+        pipe, seat, room = conn.pipe, conn.seat, conn.room
+        is_sound = pipe.flush()
+        if seat is not None and room is not None:
+            try:
+                while is_sound and not pipe.unsent_bytes and pipe.link.state is State.OPEN:
+                    batch = room.read(seat, conn)
+                    if not batch:
+                        self._check_seat(conn, seat, now)
+                        break
+                    pipe.link.send_batch(batch)
+                    is_sound = pipe.flush()
+                if pipe.unsent_bytes and pipe.link.state is State.OPEN:
+                    room.check_lag(seat, now)
+            except Refused as refused:
+                self._end(conn, refused.status, refused.text, now)
+                is_sound = is_sound and pipe.flush()
+        if not is_sound:
+            self._on_closed(conn, Closed(None, "connection lost"), now)
+        if pipe.is_closed or not is_sound:
+            self._remove(conn)
+            return
+        self._watch(conn)
+
+    def _check_seat(self, conn: Conn, seat: Seat, now: float) -> None:
+        """See whether a connection that has been given everything still has its seat."""
+        if seat.holder is not conn:
+            # A newer connection of the session is in charge.
+            conn.pipe.link.close(0, "", now)
+        elif seat.left_at is not None and seat.cursor.room >= seat.left_at:
+            self._on_closed(conn, Closed(None, "left"), now)
+            conn.pipe.link.close(0, "", now)
+        else:
+            return
+        conn.pipe.flush()
+
+    def _watch(self, conn: Conn) -> None:
+        """Ask the selector for what this connection now wants."""
+        mask = 0
+        if conn.pipe.unsent_bytes:
+            mask |= selectors.EVENT_WRITE
+        if conn.wait_s is None and conn.pipe.unsent_bytes < UNSENT_BYTES:
+            mask |= selectors.EVENT_READ
+        if mask != conn.mask:
+            if not conn.mask:
+                self._selector.register(conn.pipe.sock, mask, conn)
+            elif not mask:
+                self._selector.unregister(conn.pipe.sock)
+            else:
+                self._selector.modify(conn.pipe.sock, mask, conn)
+            conn.mask = mask
+        at = conn.deadline()
+        if at is not None and (conn.timer_s is None or at < conn.timer_s):
+            conn.timer_s = at
+            heapq.heappush(self._timers, (at, next(self._order), conn))
+
+    # --- Time.
+
+    def _run_timers(self, now: float) -> None:
+        while self._timers and self._timers[0][0] <= now:
+            at, _, conn = heapq.heappop(self._timers)
+            if conn.timer_s == at and conn in self._conns:
+                conn.timer_s = None
+                self._tick(conn, now)
+        while self._graces and self._graces[0][0] <= now:
+            _, _, room, seat = heapq.heappop(self._graces)
+            if room.expire(seat, now, _at_ms()):
+                self._server.gate.release(seat)
+                self._server.wake(room)
+        if self._accept_at_s is not None and self._accept_at_s <= now:
+            self._accept_at_s = None
+            for listener in self._server.listeners:
+                self._selector.register(listener, selectors.EVENT_READ)
+
+    def _tick(self, conn: Conn, now: float) -> None:
+        self._dirty[conn] = None
+        if conn.wait_s is not None:
+            if conn.wait_s <= now:
+                conn.wait_s = None
+            # Its answers wait unread in the socket, so its silence is ours.
+            conn.pipe.link.rest(now)
+        for closed in conn.pipe.link.tick(now):
+            self._on_closed(conn, closed, now)
+        if conn.join_by_s is not None and conn.join_by_s <= now:
+            self._end(conn, 408, "no JOIN in time", now)
+
+    # --- Ending.
+
+    def _end(self, conn: Conn, status: int, why: str, now: float) -> None:
+        """Tell a connection why it ends."""
+        conn.pipe.link.close(status, why, now)
+        self._on_closed(conn, Closed(Refused(status, why), why), now)
+        self._dirty[conn] = None
+
+    def _on_closed(self, conn: Conn, closed: Closed, now: float) -> None:
+        """Take a connection out of its room; the socket stays until its link is closed."""
+        log.info("closed: address=%s why=%s", conn.address, closed.why)
+        joining = conn.is_pending
+        self._settle(conn)
+        room, seat = conn.room, conn.seat
+        if room is None or seat is None:
+            if joining and closed.refused is not None:
+                self._server.reject(conn.address, closed.refused.status)
+            return
+        conn.room = conn.seat = None
+        members = self._rooms[room]
+        members.discard(conn)
+        if not members:
+            del self._rooms[room]
+        is_held = seat.holder is conn
+        expires_s = room.dropped(seat, conn, now)
+        if expires_s is not None:
+            heapq.heappush(self._graces, (expires_s, next(self._order), room, seat))
+            self._server.gate.lost(seat)
+        if is_held:
+            why = text.clean(closed.why, multiline=False)
+            who = text.clean(seat.username, multiline=False)
+            self._server.row(
+                f"[Disconnected] Username: {who}  Address: {conn.address}  {_where(room)}  {why}"
+            )
+
+    def _settle(self, conn: Conn) -> None:
+        conn.join_by_s = None
+        if conn.is_pending:
+            conn.is_pending = False
+            self._server.gate.settled()
+
+    def _remove(self, conn: Conn) -> None:
+        self._on_closed(conn, Closed(None, "connection lost"), time.monotonic())
+        self._conns.discard(conn)
+        self._dirty.pop(conn, None)
+        if conn.mask:
+            self._selector.unregister(conn.pipe.sock)
+            conn.mask = 0
+        conn.pipe.sock.close()
+
+
+# ------------------------------------------------------------------------------------------- Server
+
+
+class Server:
+    """The relay: listening sockets, loops, rooms. It knows no terminal: peer mode runs it too."""
+
+    def __init__(
+        self,
+        settings: config.ServerConfig,
+        key: RelayKey,
+        psk: bytes,
+        listeners: list[socket.socket],
+        on_row: Callable[[str], None],
+        on_crash: Callable[[], None],
+    ) -> None:
+        """Prepare; `on_row` and `on_crash` are called from the loops."""
+        self.key = key
+        self.psk = psk
+        self.listeners = listeners
+        self.row = on_row
+        self.crashed = on_crash
+        self._grace_s = settings.grace_s
+        self.gate = Gate(
+            room_size=settings.room_size, rooms=settings.rooms, make_room=self._make_room
+        )
+        self._loops = [Loop(self) for _ in range(settings.threads or _default_threads())]
+
+    def start(self) -> None:
+        """Start serving."""
+        for loop in self._loops:
+            loop.start()
+
+    def stop(self) -> None:
+        """Tell everybody, close every socket, and wait for it."""
+        self.gate.is_closing = True
+        for loop in self._loops:
+            loop.stop()
+        for loop in self._loops:
+            loop.join(STOP_S + 1)
+        for listener in self.listeners:
+            listener.close()
+
+    def wake(self, room: Room) -> None:
+        """Note that a room grew."""
+        for loop in self._loops:
+            loop.wake(room)
+
+    def reject(self, address: str, status: int) -> None:
+        """Show a refusal."""
+        self.row(f"[Rejected] {address}: {REFUSALS.get(status, f'status {status}')}")
+
+    def room_id(self, name: str) -> bytes:
+        """Return the id of a room of this relay."""
+        return ticket.room_id(self.key.public, name)
+
+    def _make_room(self, name: str) -> Room:
+        memory = MemoryLog(secrets.token_bytes(records.LOG_ID_BYTES))
+        return Room(name, self.room_id(name), memory, self._grace_s)
+
+
+def listen(hosts: Iterable[str], port: int) -> list[socket.socket]:
+    """Bind every address of every host, or every address there is.
+
+    Raises:
+        FileError: says why not, and what to do.
+    """
+    bound: list[socket.socket] = []
+    problem: OSError | None = None
+    try:
+        for family, address in _addresses(hosts, port):
+            try:
+                # With port 0 the first address chooses, and the others follow.
+                at = bound[0].getsockname()[1] if bound and not port else port
+                bound.append(_bind(family, (address[0], at, *address[2:])))
+            except OSError as this:
+                if this.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                    raise
+                problem = this
+        if not bound:
+            raise problem or OSError(errno.EADDRNOTAVAIL, "no address")
+    except OSError as this:
+        for sock in bound:
+            sock.close()
+        raise FileError(_why_not_bound(this, port)) from None
+    return bound
+
+
+def _addresses(hosts: Iterable[str], port: int) -> Iterator[tuple[int, tuple[str, ...]]]:
+    seen = set()
+    for host in tuple(hosts) or (None,):
+        flags = socket.AI_PASSIVE
+        for family, _, _, _, address in socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=flags
+        ):
+            if address not in seen:
+                seen.add(address)
+                yield family, address  # type: ignore[misc] # tuples of two lengths
+
+
+def _bind(family: int, address: tuple[object, ...]) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address)
+        sock.listen(1024)
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _why_not_bound(problem: OSError, port: int) -> str:
+    if isinstance(problem, socket.gaierror):
+        return "The host given with --host does not resolve. Use an address of this machine."
+    if problem.errno == errno.EADDRINUSE:
+        return f"Port {port} is in use. Stop the other program, or choose another with --port."
+    if problem.errno in (errno.EACCES, errno.EPERM):
+        return f"Port {port} needs more rights than we have. Choose one above 1023 with --port."
+    if problem.errno == errno.EADDRNOTAVAIL:
+        return "The host given with --host is no address of this machine. Use one that is."
+    return f"Cannot listen on port {port}: {problem.strerror or problem}. Try --host or --port."
+
+
+def _default_threads() -> int:
+    """Return one, or one per core where threads run at once: with the GIL a second only costs."""
+    has_gil = getattr(sys, "_is_gil_enabled", lambda: True)()
+    return 1 if has_gil else os.cpu_count() or 1
+
+
+def _address(peer: tuple[object, ...]) -> tuple[str, str]:
+    """Return an address as shown, and what is throttled: IPv4 address or IPv6 /64."""
+    host, port = str(peer[0]).partition("%")[0], peer[1]
+    ip = ipaddress.ip_address(host)
+    if ip.version == 4:
+        return f"{host}:{port}", host
+    return f"[{host}]:{port}", str(ipaddress.ip_network((ip, 64), strict=False))
+
+
+def _at_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _who(conn: Conn) -> str:
+    name = conn.seat.username if conn.seat else ""
+    return f"Username: {text.clean(name, multiline=False)}  Address: {conn.address}"
+
+
+def _where(room: Room) -> str:
+    return f"[Path] {text.clean(room.path, multiline=False)}  {room.members} users"
+
+
+# ------------------------------------------------------------------------------------------ Console
+
+
+class Console:
+    """Rows for the person at the relay; the main thread writes them, and waits here.
+
+    A terminal that does not read (Ctrl-S, a stopped pager) holds up rows, never a room.
+    """
+
+    def __init__(self, out_fd: int) -> None:
+        self._out_fd = out_fd
+        self._rows: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._skipped = 0
+        self._unsent = b""
+        self._is_stopping = False
+        self.has_crashed = False
+        self._wake_out, self._wake_in = socket.socketpair()
+        self._wake_in.setblocking(False)
+        self._wake_out.setblocking(False)
+
+    def row(self, row: str) -> None:
+        """Queue a row; called from any thread."""
+        if self._rows.qsize() >= CONSOLE_ROWS:
+            self._skipped += 1
+            return
+        self._rows.put(row)
+        self._wake()
+
+    def stop(self) -> None:
+        """Make `run` return; called from any thread, or a signal handler."""
+        self._is_stopping = True
+        self._wake()
+
+    def crash(self) -> None:
+        """Make `run` return because a loop is dead."""
+        self.has_crashed = True
+        self.stop()
+
+    def _wake(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            self._wake_in.send(b"\0")
+
+    def run(self) -> None:
+        """Write rows until told to stop."""
+        while not self._is_stopping:
+            self._wait()
+            self._write()
+
+    def finish(self, last: str) -> None:
+        """Write what is left and a last row, as far as the terminal takes it at once."""
+        self._rows.put(last)
+        for _ in range(CONSOLE_ROWS + 1):
+            self._write()
+            if not self._unsent and self._rows.empty():
+                return
+
+    def _wait(self) -> None:
+        outs = [self._out_fd] if self._unsent and _can_select(self._out_fd) else []
+        with selectors.SelectSelector() as selector:
+            selector.register(self._wake_out, selectors.EVENT_READ)
+            for fd in outs:
+                selector.register(fd, selectors.EVENT_WRITE)
+            selector.select()
+        with contextlib.suppress(BlockingIOError):
+            self._wake_out.recv(4096)
+
+    def _write(self) -> None:
+        """Write rows while the terminal takes them, so few bytes at a time that no write blocks."""
+        while True:
+            if not self._unsent:
+                try:
+                    self._unsent = f"{self._next_row()}\n".encode("utf-8", "replace")
+                except queue.Empty:
+                    return
+            if not _is_writable(self._out_fd):
+                return
+            try:
+                sent = os.write(self._out_fd, self._unsent[:ROW_BYTES])
+            except OSError:
+                # Nobody reads any more; the relay goes on without a console.
+                sent = len(self._unsent)
+            self._unsent = self._unsent[sent:]
+
+    def _next_row(self) -> str:
+        if self._skipped and self._rows.empty():
+            skipped, self._skipped = self._skipped, 0
+            return f"{skipped} rows not shown"
+        return self._rows.get_nowait()
+
+
+ROW_BYTES: Final = 512
+"""POSIX PIPE_BUF: what a writable pipe takes without blocking."""
+
+
+def _can_select(fd: int) -> bool:
+    return os.name == "posix" and fd < 1024
+
+
+def _is_writable(fd: int) -> bool:
+    if not _can_select(fd):
+        return True
+    with selectors.SelectSelector() as selector:
+        selector.register(fd, selectors.EVENT_WRITE)
+        return bool(selector.select(0))
+
+
+# --------------------------------------------------------------------------------------------- main
+
+
+def greeting(settings: config.ServerConfig, key: bytes, port: int) -> list[str]:
+    """Return the rows shown at start."""
+    host = settings.hosts[0] if settings.hosts else "localhost"
+    shown = f"[{host}]" if ":" in host else host
+    rows = [
+        f"Server starts at `ws://{shown}:{port}/`.",
+        "[Cryptography Key]",
+        "Please copy the following key below, you will need it for connecting to this server:",
+        f"Key: {ticket.key_text(key)}",
+    ]
+    at_port = None if port == config.DEFAULT_PORT else port
+    for address in settings.hosts or guest_addresses():
+        joined = ticket.encode(ticket.Ticket(key, None, address, at_port))
+        rows.append(f"Join with: python client.py {joined} --username NAME")
+    if settings.password is None:
+        rows.append("No --password given: whoever has the KEY can join.")
+        if settings.hosts == ("localhost",):
+            rows.append(
+                "Only this machine can connect: the default password is public. "
+                "For guests give --password, or --host 0.0.0.0 to open it all the same."
+            )
+    else:
+        rows.append("The client will ask for the password.")
+    return rows
+
+
+def guest_addresses() -> list[str]:
+    """Return the addresses of this machine that guests can use, or localhost."""
+    found: dict[str, None] = {}
+    with contextlib.suppress(OSError):
+        for _, _, _, _, address in socket.getaddrinfo(
+            socket.gethostname(), None, type=socket.SOCK_STREAM
+        ):
+            found[str(address[0])] = None
+    for family, somewhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        # Connecting a datagram socket sends nothing: it asks the routing table which address we
+        # would use towards one that is reserved for documentation (RFC 5737, RFC 3849).
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((somewhere, 9))
+            found[str(probe.getsockname()[0])] = None
+    ips = (ipaddress.ip_address(text.partition("%")[0]) for text in found)
+    usable = [str(ip) for ip in ips if not ip.is_loopback and not ip.is_link_local]
+    return usable or ["localhost"]
+
+
+def main(argv: list[str]) -> int:
+    """Run the relay; return the exit code (UX.md 13)."""
+    try:
+        settings = config.load_server(argv, os.environ)
+        key = RelayKey.generate()
+        password = config.DEFAULT_PASSWORD if settings.password is None else settings.password
+        psk = ticket.derive_psk(password, key.public)
+        listeners = listen(settings.hosts, settings.port)
+    except TermchatError as problem:
+        sys.stderr.write(f"{problem}\n")
+        return 2 if isinstance(problem, UsageError) else 1
+    sys.stdout.flush()
+    console = Console(sys.stdout.fileno())
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, lambda *_: console.stop())
+    server = Server(settings, key, psk, listeners, console.row, console.crash)
+    for row in greeting(settings, key.public, listeners[0].getsockname()[1]):
+        console.row(row)
+    server.start()
+    console.run()
+    server.stop()
+    console.finish("Server has been stopped.")
+    return 1 if console.has_crashed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

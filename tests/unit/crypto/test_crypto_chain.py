@@ -1,0 +1,471 @@
+from __future__ import annotations
+
+import hmac
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.crypto import chain, primitives
+from common.crypto.chain import CHAIN_MESSAGES, ROOM_DEST, Opened, ReceiveChains, SendChain
+from common.crypto.identity import Identity
+from common.crypto.primitives import Aead, CardKey, RecipientKey, VerifyKey
+from common.crypto.transcript import Transcript
+from common.errors import LocalProtocolError, ProtocolError, Unauthentic, Unreadable
+from tests.unit.crypto.vectors import ACE, ROOM_ID, TERMCHAT, ZOE, Person, flips, unhex
+
+H = bytes(range(32))
+CONTENT = b"\1\0\2hi".ljust(128, b"\0")
+ROOM_1, ROOM_2, DIRECT = TERMCHAT["messages"]
+ZOE_PUBLIC = RecipientKey(ZOE.card_key.public)
+BOB = Identity.generate()
+
+
+def _send(number: int = 1, dest: bytes = ROOM_DEST, *, session: bytes = ACE.session) -> SendChain:
+    return SendChain(ACE.identity, session, ROOM_ID, dest, number)
+
+
+def _receive(dest: bytes = ROOM_DEST, sender: Person = ACE) -> ReceiveChains:
+    """Return what zoë keeps of one sender."""
+    return ReceiveChains(VerifyKey(sender.identity.public), sender.session, ROOM_ID, dest)
+
+
+def _give(sending: SendChain, receiving: ReceiveChains) -> bytes:
+    """Send a SENDER_KEY to zoë; return it."""
+    body = sending.key_for(ZOE_PUBLIC, ZOE.identity.public, ZOE.session)
+    _offer(receiving, body)
+    return body
+
+
+def _offer(receiving: ReceiveChains, body: bytes) -> None:
+    receiving.offer(body, [ZOE.card_key], ZOE.identity.public, ZOE.session)
+
+
+def _pair(number: int = 1, dest: bytes = ROOM_DEST) -> tuple[SendChain, ReceiveChains]:
+    sending, receiving = _send(number, dest), _receive(dest)
+    _give(sending, receiving)
+    return sending, receiving
+
+
+def _forge(
+    signer: Identity,
+    chain_key: bytes,
+    *,
+    number: int = 1,
+    index: int = 0,
+    dest: bytes = ROOM_DEST,
+    session: bytes = ACE.session,
+    aead_key: bytes | None = None,
+) -> bytes:
+    """Build a MESSAGE that claims to be ace's, by the letter of PROTOCOL.md 5.3."""
+    position = number.to_bytes(4) + index.to_bytes(4)
+    ad = ROOM_ID + ACE.identity.public + session + dest + position
+    root = hmac.digest(chain_key, b"\1", "sha256")
+    keys = primitives.hkdf_expand(root, info=b"termchat.v1 message\0", size=64)
+    ciphertext = Aead(aead_key or keys[:32]).seal(bytes(12), CONTENT, ad)
+    seen = (7).to_bytes(8)
+    signed = b"termchat.v1 message\0" + ad + seen + H + keys[32:] + ciphertext
+    return position + seen + ciphertext + signer.sign(signed)
+
+
+def _key(sending: SendChain) -> bytes:
+    """Return the chain key, as every member that was given the chain has it."""
+    body = sending.key_for(ZOE_PUBLIC, ZOE.identity.public, ZOE.session)
+    ad = ROOM_ID + ACE.identity.public + ACE.session + sending.dest + body[:8]
+    info = b"termchat.v1 key\0" + ad + ZOE.identity.public + ZOE.session
+    return ZOE.card_key.open(body[9:], info)
+
+
+# Vectors
+
+
+def test_room_messages_are_the_vectors() -> None:
+    key = TERMCHAT["key_body"]
+    receiving = _receive()
+    _offer(receiving, unhex(key["body"]))
+    sending = SendChain(
+        ACE.identity, ACE.session, ROOM_ID, ROOM_DEST, 1, chain_key=unhex(key["chain_key"])
+    )
+    for vector in (ROOM_1, ROOM_2):
+        content, h_seen = unhex(vector["content"]), unhex(vector["H_seen"])
+        assert sending.index == vector["index"]
+        assert _key(sending).hex() == vector["chain_key"]
+        body = sending.seal(content, vector["seen"], h_seen)
+        assert body.hex() == vector["body"]
+        assert _key(sending).hex() == vector["next_chain_key"]
+        assert chain.peek(body) == (vector["chain"], vector["index"], vector["seen"])
+        opened = receiving.open(body, h_seen)
+        assert (opened.content, opened.missing) == (content, 0)
+
+
+def test_a_direct_message_is_the_vector() -> None:
+    receiving, body = _receive(ZOE.session), unhex(DIRECT["body"])
+    assert unhex(DIRECT["dest"]) == ZOE.session
+    _offer(receiving, unhex(DIRECT["key_body"]))
+    key, h_seen = unhex(DIRECT["chain_key"]), unhex(DIRECT["H_seen"])
+    sending = SendChain(ACE.identity, ACE.session, ROOM_ID, ZOE.session, 2, chain_key=key)
+    assert sending.seal(unhex(DIRECT["content"]), DIRECT["seen"], h_seen) == body
+    assert receiving.open(body, h_seen).content == unhex(DIRECT["content"])
+
+
+def test_the_head_of_a_sender_key_is_the_vector() -> None:
+    for body, scope in ((TERMCHAT["key_body"]["body"], 0), (DIRECT["key_body"], 1)):
+        number, index, found = chain.peek_key(unhex(body))
+        assert (index, found) == (0, scope)
+        dest = (ROOM_DEST, ZOE.session)[scope]
+        made = _send(number, dest).key_for(ZOE_PUBLIC, ZOE.identity.public, ZOE.session)
+        assert made[:9] == unhex(body)[:9]
+        assert len(made) == len(unhex(body)) == 1177
+
+
+def test_our_messages_are_by_the_letter() -> None:
+    sending = _send(3, ZOE.session)
+    key = _key(sending)
+    assert sending.seal(CONTENT, 7, H) == _forge(ACE.identity, key, number=3, dest=ZOE.session)
+
+
+# Sending
+
+
+def test_a_chain_ends_after_256_messages() -> None:
+    sending, receiving = _pair()
+    for index in range(CHAIN_MESSAGES):
+        assert sending.index == index
+        receiving.open(sending.seal(CONTENT, 7, H), H)
+    with pytest.raises(LocalProtocolError):
+        sending.seal(CONTENT, 7, H)
+
+
+def test_every_message_has_its_own_key() -> None:
+    sending = _send()
+    keys = {_key(sending)}
+    for _ in range(10):
+        sending.seal(CONTENT, 7, H)
+        keys.add(_key(sending))
+    assert len(keys) == 11
+
+
+def test_a_late_recipient_opens_from_the_present_position_only() -> None:
+    sending, receiving = _send(), _receive()
+    earlier = sending.seal(CONTENT, 7, H)
+    _give(sending, receiving)
+    with pytest.raises(Unauthentic):
+        receiving.open(earlier, H)
+    assert receiving.open(sending.seal(CONTENT, 7, H), H).missing == 0
+
+
+# Receiving, in order
+
+
+def test_messages_that_do_not_come_are_counted() -> None:
+    sending, receiving = _pair()
+    bodies = [sending.seal(CONTENT, 7, H) for _ in range(10)]
+    assert [receiving.open(bodies[at], H).missing for at in (0, 1, 4, 9)] == [0, 0, 2, 4]
+
+
+def test_a_new_chain_takes_over_at_its_first_message() -> None:
+    old, receiving = _pair(1)
+    receiving.open(old.seal(CONTENT, 7, H), H)
+    new = _send(5)
+    _give(new, receiving)
+    late = old.seal(CONTENT, 7, H)
+    assert receiving.open(late, H).content == CONTENT
+    after = old.seal(CONTENT, 7, H)
+    assert receiving.open(new.seal(CONTENT, 7, H), H).content == CONTENT
+    with pytest.raises(Unreadable):
+        receiving.open(after, H)
+
+
+def test_a_newer_offer_replaces_the_pending_one() -> None:
+    receiving, first, second = _receive(), _send(1), _send(1)
+    _give(first, receiving)
+    _give(second, receiving)
+    with pytest.raises(Unauthentic):
+        receiving.open(first.seal(CONTENT, 7, H), H)
+    assert receiving.open(second.seal(CONTENT, 7, H), H).content == CONTENT
+
+
+def test_an_old_card_key_opens_what_was_on_its_way() -> None:
+    sending, receiving, new = _send(), _receive(), CardKey.generate()
+    body = sending.key_for(ZOE_PUBLIC, ZOE.identity.public, ZOE.session)
+    with pytest.raises(Unreadable):
+        receiving.offer(body, [new], ZOE.identity.public, ZOE.session)
+    with pytest.raises(Unreadable):
+        receiving.offer(body, [], ZOE.identity.public, ZOE.session)
+    receiving.offer(body, [new, ZOE.card_key], ZOE.identity.public, ZOE.session)
+    assert receiving.open(sending.seal(CONTENT, 7, H), H).content == CONTENT
+
+
+def test_a_receiver_ratchets_256_forward_at_most() -> None:
+    key = bytes(32)
+    sending = SendChain(ACE.identity, ACE.session, ROOM_ID, ROOM_DEST, 1, chain_key=key)
+    receiving = _receive()
+    _give(sending, receiving)
+    keys = [key]
+    for _ in range(258):
+        keys.append(hmac.digest(keys[-1], b"\2", "sha256"))
+    with pytest.raises(Unreadable):
+        receiving.open(_forge(ACE.identity, keys[257], index=257), H)
+    assert receiving.open(_forge(ACE.identity, keys[256], index=256), H).missing == 256
+
+
+def test_the_last_position_there_can_be_is_no_trouble() -> None:
+    receiving, last = _receive(), 2**32 - 1
+    info = primitives.label("key") + ROOM_ID + ACE.identity.public + ACE.session + ROOM_DEST
+    info += last.to_bytes(4) * 2 + ZOE.identity.public + ZOE.session
+    _offer(receiving, last.to_bytes(4) * 2 + b"\0" + ZOE_PUBLIC.seal(bytes(32), info))
+    body = _forge(ACE.identity, bytes(32), number=last, index=last)
+    assert receiving.open(body, H).content == CONTENT
+    with pytest.raises(Unauthentic):
+        receiving.open(body, H)
+
+
+def test_what_its_sender_sealed_wrongly_is_empty_and_uses_its_key() -> None:
+    sending, receiving = _pair()
+    body = _forge(ACE.identity, _key(sending), aead_key=bytes(32))
+    assert receiving.open(body, H).content == b""
+    with pytest.raises(Unauthentic):
+        receiving.open(body, H)
+    sending.seal(CONTENT, 7, H)
+    assert receiving.open(sending.seal(CONTENT, 7, H), H).content == CONTENT
+
+
+# What must fail (PROTOCOL.md 11)
+
+
+def test_a_replayed_message_fails() -> None:
+    sending, receiving = _pair()
+    first, second = sending.seal(CONTENT, 7, H), sending.seal(CONTENT, 7, H)
+    receiving.open(first, H)
+    receiving.open(second, H)
+    for body in (first, second):
+        with pytest.raises(Unauthentic):
+            receiving.open(body, H)
+
+
+def test_an_earlier_chain_again_fails() -> None:
+    old, receiving = _pair(1)
+    old_key = old.key_for(ZOE_PUBLIC, ZOE.identity.public, ZOE.session)
+    old_message = old.seal(CONTENT, 7, H)
+    receiving.open(old_message, H)
+    new = _send(2)
+    new_key = _give(new, receiving)
+    message = new.seal(CONTENT, 7, H)
+    receiving.open(message, H)
+    for key in (old_key, new_key):
+        _offer(receiving, key)
+        with pytest.raises(Unreadable):
+            receiving.open(old_message, H)
+        with pytest.raises(Unauthentic):
+            receiving.open(message, H)
+    assert receiving.open(new.seal(CONTENT, 7, H), H).content == CONTENT
+
+
+def test_an_earlier_chain_again_fails_after_leave_and_card() -> None:
+    sending, receiving = _pair()
+    key = sending.key_for(ZOE_PUBLIC, ZOE.identity.public, ZOE.session)
+    message = sending.seal(CONTENT, 7, H)
+    receiving.open(message, H)
+    # Ace leaves and comes back: a new session, so new chains. (The same session, which only a lying
+    # relay shows, is caught by `seen` before this module is asked.)
+    back = ReceiveChains(VerifyKey(ACE.identity.public), bytes(16), ROOM_ID, ROOM_DEST)
+    with pytest.raises(Unreadable):
+        _offer(back, key)
+    with pytest.raises(Unreadable):
+        back.open(message, H)
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"), [(ROOM_DEST, ZOE.session), (ZOE.session, ROOM_DEST)], ids=["room", "direct"]
+)
+def test_a_message_of_the_other_scope_fails(sent: bytes, shown: bytes) -> None:
+    sending, receiving = _send(1, sent), _receive(shown)
+    key = sending.key_for(ZOE_PUBLIC, ZOE.identity.public, ZOE.session)
+    with pytest.raises(Unreadable, match="scope"):
+        _offer(receiving, key)
+    turned = key[:8] + bytes([1 - key[8]]) + key[9:]
+    with pytest.raises(Unreadable, match="opened"):
+        _offer(receiving, turned)
+    # Even a sender who gives one chain for both cannot be shown in the other place.
+    body = sending.seal(CONTENT, 7, H)
+    other = SendChain(ACE.identity, ACE.session, ROOM_ID, shown, 1, chain_key=_key(_send(1, sent)))
+    _give(other, receiving)
+    with pytest.raises(Unauthentic):
+        receiving.open(body, H)
+
+
+def test_a_scope_that_is_none_is_not_taken() -> None:
+    key = _send().key_for(ZOE_PUBLIC, ZOE.identity.public, ZOE.session)
+    for dest in (ROOM_DEST, ZOE.session):
+        with pytest.raises(Unreadable, match="scope"):
+            _offer(_receive(dest), key[:8] + b"\2" + key[9:])
+
+
+def test_another_members_number_on_a_message_fails() -> None:
+    sending, _ = _pair()
+    key = sending.key_for(ZOE_PUBLIC, ZOE.identity.public, ZOE.session)
+    other_identity = ReceiveChains(VerifyKey(BOB.public), ACE.session, ROOM_ID, ROOM_DEST)
+    other_session = ReceiveChains(VerifyKey(ACE.identity.public), bytes(16), ROOM_ID, ROOM_DEST)
+    other_room = ReceiveChains(VerifyKey(ACE.identity.public), ACE.session, bytes(32), ROOM_DEST)
+    chain_key, body = _key(sending), sending.seal(CONTENT, 7, H)
+    for identity, session, room_id, receiving in (
+        (BOB, ACE.session, ROOM_ID, other_identity),
+        (ACE.identity, bytes(16), ROOM_ID, other_session),
+        (ACE.identity, ACE.session, bytes(32), other_room),
+    ):
+        with pytest.raises(Unreadable):
+            _offer(receiving, key)
+        with pytest.raises(Unreadable):
+            receiving.open(body, H)
+        # The other member helps, and gives that very chain key as its own.
+        helper = SendChain(identity, session, room_id, ROOM_DEST, 1, chain_key=chain_key)
+        _give(helper, receiving)
+        with pytest.raises(Unauthentic):
+            receiving.open(body, H)
+
+
+def test_a_message_signed_by_a_member_who_knows_the_chain_key_fails() -> None:
+    sending, receiving = _pair()
+    with pytest.raises(Unauthentic):
+        receiving.open(_forge(BOB, _key(sending)), H)
+    assert receiving.open(_forge(ACE.identity, _key(sending)), H).content == CONTENT
+
+
+def test_two_recipients_given_different_chain_keys_do_not_both_open() -> None:
+    mine, theirs = _pair()
+    other = _receive()
+    _give(_send(), other)
+    body = mine.seal(CONTENT, 7, H)
+    assert theirs.open(body, H).content == CONTENT
+    with pytest.raises(Unauthentic):
+        other.open(body, H)
+
+
+def test_a_sender_key_made_by_the_relay_opens_nothing() -> None:
+    sending, receiving = _pair()
+    receiving.open(sending.seal(CONTENT, 7, H), H)
+    # Anybody can seal to zoë in ace's name: it says chain 2, and later says so again.
+    made_up = SendChain(ACE.identity, ACE.session, ROOM_ID, ROOM_DEST, 2, chain_key=b"\7" * 32)
+    _give(made_up, receiving)
+    with pytest.raises(Unauthentic):
+        receiving.open(_forge(BOB, b"\7" * 32, number=2), H)
+    honest = _send(2)
+    with pytest.raises(Unauthentic):
+        receiving.open(honest.seal(CONTENT, 7, H), H)
+    # What is current goes on, and ace's own key takes the place of the false one.
+    assert receiving.open(sending.seal(CONTENT, 7, H), H).content == CONTENT
+    _give(honest, receiving)
+    assert receiving.open(honest.seal(CONTENT, 7, H), H).content == CONTENT
+
+
+def test_a_key_for_another_recipient_does_not_open() -> None:
+    sending, receiving = _send(), _receive()
+    body = sending.key_for(ZOE_PUBLIC, ZOE.identity.public, ZOE.session)
+    for identity, session in ((BOB.public, ZOE.session), (ZOE.identity.public, bytes(16))):
+        with pytest.raises(Unreadable):
+            receiving.offer(body, [ZOE.card_key], identity, session)
+
+
+@pytest.mark.parametrize("history", ["another log", "dropped", "hidden member", "reordered"])
+def test_a_message_of_another_history_fails(history: str) -> None:
+    members = {1: ACE.card.hash, 2: ZOE.card.hash}
+    honest = Transcript(2, H, members)
+    shown = {
+        "another log": Transcript(2, bytes(32), members),
+        "hidden member": Transcript(2, H, {**members, 3: bytes(32)}),
+    }.get(history, Transcript(2, H, members))
+    records = [b"one", b"two", b"three"]
+    seen_by = {"dropped": [b"two", b"three"], "reordered": [b"two", b"one", b"three"]}
+    for record in records:
+        honest.add(record)
+    for record in seen_by.get(history, records):
+        shown.add(record)
+    sending, receiving = _pair()
+    body = sending.seal(CONTENT, honest.seq, honest.h)
+    with pytest.raises(Unauthentic):
+        receiving.open(body, shown.at(5) or shown.h)
+    assert receiving.open(body, honest.h).content == CONTENT
+
+
+def test_a_message_with_any_bit_changed_fails() -> None:
+    sending, receiving = _pair()
+    sending.seal(CONTENT, 7, H)
+    body = sending.seal(CONTENT, 7, H)
+    for changed in [*flips(body), body[:-1], body + b"\0"]:
+        with pytest.raises((Unauthentic, Unreadable)):
+            receiving.open(changed, H)
+    with pytest.raises(Unauthentic):
+        receiving.open(body, bytes(32))
+    # None of them moved the chain.
+    assert receiving.open(body, H).missing == 1
+
+
+def test_a_sender_key_with_any_bit_changed_opens_nothing() -> None:
+    sending, receiving = _send(), _receive()
+    key = sending.key_for(ZOE_PUBLIC, ZOE.identity.public, ZOE.session)
+    for changed in [*flips(key)[:16], *flips(key)[16::37], *flips(key)[1088:]]:
+        with pytest.raises(Unreadable):
+            _offer(receiving, changed)
+    with pytest.raises(Unreadable):
+        receiving.open(sending.seal(CONTENT, 7, H), H)
+
+
+def test_chain_number_0_is_never_taken() -> None:
+    sending, receiving = _send(0), _receive()
+    _give(sending, receiving)
+    with pytest.raises(Unreadable):
+        receiving.open(sending.seal(CONTENT, 7, H), H)
+
+
+@pytest.mark.parametrize("size", [0, 1, 95, 16_641])
+def test_a_message_of_no_possible_length_is_refused(size: int) -> None:
+    with pytest.raises(ProtocolError):
+        chain.peek(bytes(size))
+    with pytest.raises(ProtocolError):
+        _receive().open(bytes(size), H)
+
+
+@pytest.mark.parametrize("size", [0, 9, 1176, 1178])
+def test_a_sender_key_of_another_length_is_refused(size: int) -> None:
+    with pytest.raises(ProtocolError):
+        chain.peek_key(bytes(size))
+    with pytest.raises(ProtocolError):
+        _offer(_receive(), bytes(size))
+
+
+# Properties
+
+
+@given(st.binary(max_size=200))
+@settings(max_examples=100)
+def test_any_bytes_have_a_head_or_are_refused(data: bytes) -> None:
+    receiving = _receive()
+    if len(data) < 96:
+        with pytest.raises(ProtocolError):
+            chain.peek(data)
+    else:
+        number, index, seen = chain.peek(data)
+        assert number.to_bytes(4) + index.to_bytes(4) + seen.to_bytes(8) == data[:16]
+        with pytest.raises(Unreadable):
+            receiving.open(data, H)
+
+
+@given(st.lists(st.integers(0, 7), max_size=12))
+@settings(max_examples=30)
+def test_a_message_opens_once_at_most_and_never_after_a_later_one(order: list[int]) -> None:
+    sending, receiving = _pair()
+    bodies = [sending.seal(CONTENT, number, H) for number in range(8)]
+    following = 0
+    for number in order:
+        if number < following:
+            with pytest.raises(Unauthentic):
+                receiving.open(bodies[number], H)
+        else:
+            assert receiving.open(bodies[number], H).missing == number - following
+            following = number + 1
+
+
+def test_secrets_do_not_show() -> None:
+    sending, receiving = _pair()
+    for value in (sending, receiving, Opened(CONTENT, 0)):
+        assert repr(value).startswith("<common.crypto.chain.")
