@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,10 +41,12 @@ def read_private(path: Path) -> bytes | None:
         FileError: if group or others may read or write it, or it cannot be read.
     """
     try:
+        if not path.is_file():
+            # Opening a FIFO would wait for a writer.
+            path.stat()
+            raise FileError(f"{path} is not a regular file.")
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
-            if not stat.S_ISREG(mode):
-                raise FileError(f"{path} is not a regular file.")
             if os.name == "posix" and mode & 0o077:
                 raise FileError(f"Others can read {path}. Run: chmod 600 {path}")
             data = file.read(MAX_PRIVATE_BYTES + 1)
@@ -67,15 +68,11 @@ def create_private(path: Path, data: bytes) -> bool:
     Raises:
         FileError: if it cannot be written.
     """
-    try:
-        with _temporary(path, data) as name:
-            # link() fails where the file exists, and no reader ever sees half of it.
-            os.link(name, path)
-        _sync_dir(path.parent)
-    except FileExistsError:
-        return False
-    except OSError as error:
-        raise FileError(f"Cannot write {path}: {error.strerror}.") from None
+    # Not by link(), which would need no lock: Android and some file systems have none.
+    with locked(path):
+        if path.exists():
+            return False
+        replace_private(path, data)
     return True
 
 

@@ -128,7 +128,7 @@ def may_replace(old: Card, new: Card) -> bool:
 
 
 def prove(identity: Identity, card: Card, handshake_hash: bytes) -> bytes:
-    """Return the `auth` of a JOIN: this card's owner speaks on this connection (PROTOCOL.md 4.3)."""
+    """Return the `auth` of a JOIN: the card's owner is on this connection (PROTOCOL.md 4.3)."""
     return identity.sign(_proven(card, handshake_hash))
 
 

@@ -1,6 +1,7 @@
 """Named wrappers over `cryptography`; the only door to it.
 
-Importing it raises ImportError, and nothing else, where `cryptography` is missing or too old.
+Importing it raises ImportError, and nothing else, where `cryptography` is missing or lacks ML-KEM:
+a program then refuses to start, as PROTOCOL.md 10 wants.
 """
 
 from __future__ import annotations
@@ -39,11 +40,6 @@ SEALED_OVERHEAD_BYTES = 1088 + KEY_BYTES + TAG_BYTES
 
 _SHA256 = hashes.SHA256()
 
-try:
-    _SUITE = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.CHACHA20_POLY1305)
-except (AttributeError, UnsupportedAlgorithm):
-    raise ImportError("this build of cryptography has no ML-KEM") from None
-
 
 def supports_mlkem() -> bool:
     """Tell whether the library under `cryptography` has ML-KEM (PROTOCOL.md 10)."""
@@ -52,6 +48,14 @@ def supports_mlkem() -> bool:
     except UnsupportedAlgorithm:
         return False
     return True
+
+
+try:
+    _SUITE = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.CHACHA20_POLY1305)
+except (AttributeError, UnsupportedAlgorithm):
+    raise ImportError("this build of cryptography has no ML-KEM") from None
+if not supports_mlkem():
+    raise ImportError("this build of cryptography has no ML-KEM")
 
 
 def label(name: str) -> bytes:

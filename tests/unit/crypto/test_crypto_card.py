@@ -134,3 +134,22 @@ def test_a_card_may_be_replaced_by_the_same_member_only() -> None:
     assert not card.may_replace(old, make(ACE.identity, ZOE.session, ROOM_ID, "ace", new, None))
     stranger = Identity.generate()
     assert not card.may_replace(old, make(stranger, ACE.session, ROOM_ID, "ace", new, None))
+
+
+def test_auth_is_the_vector() -> None:
+    vector = TERMCHAT["handshake"]
+    h, auth = unhex(vector["handshake_hash"]), unhex(vector["auth_signature"])
+    assert card.prove(ACE.identity, ACE.card, h) == auth
+    assert card.is_proven(ACE.card, auth, h)
+
+
+def test_auth_is_for_one_card_on_one_connection() -> None:
+    h, other = bytes(32), bytes(31) + b"\1"
+    auth = card.prove(ACE.identity, ACE.card, h)
+    assert not card.is_proven(ACE.card, auth, other)
+    assert not card.is_proven(ZOE.card, auth, h)
+    newer = card.make(ACE.identity, ACE.session, ROOM_ID, "ace", ACE.card.public, None)
+    assert not card.is_proven(newer, auth, h)
+    assert not card.is_proven(ACE.card, card.prove(ZOE.identity, ACE.card, h), h)
+    assert not any(card.is_proven(ACE.card, changed, h) for changed in flips(auth))
+    assert not card.is_proven(ACE.card, bytes(64), h)

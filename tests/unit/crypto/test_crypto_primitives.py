@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hpke
+from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from common.crypto import primitives
@@ -57,7 +58,7 @@ def test_hkdf_gives_the_values_of_rfc_5869() -> None:
 
 
 def test_same_compares() -> None:
-    assert primitives.same(b"abc", bytearray(b"abc"))
+    assert primitives.same(b"abc", b"".join((b"a", b"bc")))
     assert not primitives.same(b"abc", b"abd")
     assert not primitives.same(b"abc", b"ab")
 
@@ -194,25 +195,28 @@ def test_secrets_do_not_show() -> None:
         assert repr(value).startswith("<common.crypto.primitives.")
 
 
-def test_mlkem_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Without:
-        @staticmethod
-        def generate() -> None:
-            raise UnsupportedAlgorithm("none")
-
-    assert primitives.supports_mlkem()
-    monkeypatch.setattr(primitives, "MLKEM768PrivateKey", Without)
-    assert not primitives.supports_mlkem()
+def _lacks(*_: object) -> None:
+    raise UnsupportedAlgorithm("none")
 
 
-@pytest.mark.parametrize("error", [UnsupportedAlgorithm("none"), AttributeError("none")])
-def test_a_library_without_the_suite_is_an_import_error(
-    monkeypatch: pytest.MonkeyPatch, error: Exception
+def _is_older(*_: object) -> None:
+    raise AttributeError("none")
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "stub"),
+    [
+        (hpke, "Suite", _lacks),
+        (hpke, "Suite", _is_older),
+        (MLKEM768PrivateKey, "generate", _lacks),
+    ],
+    ids=["suite", "older", "ML-KEM"],
+)
+def test_a_library_without_mlkem_is_an_import_error(
+    monkeypatch: pytest.MonkeyPatch, owner: object, name: str, stub: object
 ) -> None:
-    def without(*_: object) -> None:
-        raise error
-
-    monkeypatch.setattr(hpke, "Suite", without)
+    assert primitives.supports_mlkem()
+    monkeypatch.setattr(owner, name, stub)
     path = Path(primitives.__file__)
     spec = importlib.util.spec_from_file_location("primitives_again", path)
     assert spec is not None

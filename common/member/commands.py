@@ -1,0 +1,156 @@
+"""A typed line becomes an intent: say, message, send, trust, verify, search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from common.errors import UsageError
+
+
+@dataclass(frozen=True, slots=True)
+class Say:
+    """Say a text to the room."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Help:
+    """List commands, keys, or one command; "" for all."""
+
+    topic: str
+
+
+@dataclass(frozen=True, slots=True)
+class Who:
+    """List the members."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """Show a safety number; with an answer, say that it was compared.
+
+    Attributes:
+        name: "" for one's own fingerprint.
+    """
+
+    name: str
+    answer: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """Pin a member's identity anew."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Leave the room, with a last text or none.
+
+    Attributes:
+        asks: whether to ask for the text first.
+    """
+
+    text: str
+    asks: bool = False
+
+
+Intent = Say | Help | Who | Verify | Trust | Leave
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command, as `/help` shows it.
+
+    Attributes:
+        is_whole: whether it must be typed out: a slip of the finger would cost too much.
+    """
+
+    name: str
+    usage: str
+    meaning: str
+    is_whole: bool = False
+
+
+COMMANDS = (
+    Command("/help", "/help [topic]", "this list; /help keys; /help /who"),
+    Command("/who", "/who", "who is here, and how far each is trusted"),
+    Command("/me", "/me TEXT", "says what you do: * ace TEXT"),
+    Command(
+        "/verify",
+        "/verify [NAME [yes|no]]",
+        "the number to compare with NAME; yes once you did; alone: your own fingerprint",
+    ),
+    Command("/trust", "/trust NAME", "accepts a changed identity key of NAME", is_whole=True),
+    Command("/quit", "/quit [TEXT]", "leaves, saying TEXT first", is_whole=True),
+)
+"""In the order of `/help`."""
+
+_ANSWERS = {"yes": True, "no": False}
+
+
+def parse(line: str, *, is_literal: bool = False) -> Intent:
+    """Read what was entered.
+
+    Args:
+        line: as typed.
+        is_literal: whether it was pasted or has several lines; then it is never a command.
+
+    Raises:
+        UsageError: if it is no command, or a wrong one; nothing is to be sent.
+    """
+    if is_literal or "\n" in line:
+        return Say(line)
+    if line.strip() == "exit":
+        return Leave("", asks=True)
+    if line.startswith("//"):
+        return Say(line[1:])
+    if not line.startswith("/"):
+        return Say(line)
+    word, _, rest = line.partition(" ")
+    return _intent(find(word), rest.strip(), line)
+
+
+def find(word: str) -> Command:
+    """Return the command of that name, or the only one it begins.
+
+    Raises:
+        UsageError: if there is none, or more than one.
+    """
+    near = [command for command in COMMANDS if command.name.startswith(word)]
+    for command in near:
+        if command.name == word:
+            return command
+    if len(near) == 1 and word != "/":
+        if near[0].is_whole:
+            raise UsageError(f"{near[0].name} must be typed out. Nothing was sent.")
+        return near[0]
+    if near and word != "/":
+        raise UsageError(f"{word} could be {' or '.join(c.name for c in near)}.")
+    raise UsageError(f"No command {word}. /help lists them.")
+
+
+def _intent(command: Command, rest: str, line: str) -> Intent:
+    match command.name:
+        case "/help":
+            return Help(rest)
+        case "/who" if not rest:
+            return Who()
+        case "/me" if rest:
+            # On the wire it is a text that begins so; each client shows it as it likes.
+            return Say(f"/me {line.partition(' ')[2]}")
+        case "/verify":
+            words = rest.split()
+            if len(words) <= 1:
+                return Verify(rest, None)
+            if len(words) == 2 and words[1] in _ANSWERS:
+                return Verify(words[0], _ANSWERS[words[1]])
+        case "/trust" if rest and len(rest.split()) == 1:
+            return Trust(rest)
+        case "/quit":
+            return Leave(rest)
+        case _:
+            pass
+    raise UsageError(f"Usage: {command.usage}")

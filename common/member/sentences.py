@@ -1,0 +1,234 @@
+"""What each event says: the sentences of both views.
+
+UX.md 4, 7, 8. Names in them are as their owners wrote them; a view cleans whole rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from common import names
+from common.crypto.identity import fingerprint
+from common.errors import Refused
+from common.member.commands import COMMANDS, find
+from common.member.conversation import (
+    Back,
+    Came,
+    Conversation,
+    Joined,
+    Left,
+    Peer,
+    Trouble,
+    Undelivered,
+    Warned,
+)
+from common.member.trust import Grade, Standing
+from common.wire.records import Reason
+
+SHORT_DIGITS = 5
+"""Of a fingerprint, where one row names a newcomer."""
+
+_REASONS = {
+    Reason.LEFT: "left",
+    Reason.LOST: "connection lost",
+    Reason.REMOVED: "removed by the operator",
+    Reason.REPLACED: "back under a new session",
+}
+_STATUSES = {
+    400: "protocol error (a bug, or an attack on the network)",
+    401: "wrong KEY or password",
+    403: "you were removed by the operator",
+    404: "no such room",
+    408: "timed out",
+    409: "the name {name} is in use. Choose another with --username",
+    410: "cannot resume, too much was missed",
+    412: "our view of the log was too old",
+    423: "the room is locked",
+    426: "the relay speaks another version",
+    429: "too many wrong passwords came from your address. Try again in a minute",
+    503: "the relay is full or shutting down. Try again later",
+}
+
+LOUD = frozenset((Trouble.UNAUTHENTIC, Trouble.CHANGED, Trouble.NOT_INVITED))
+"""What must catch the eye; the rest are notices."""
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time in its largest whole unit."""
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{max(0, int(seconds))} s"
+
+
+def short_fingerprint(peer: Peer) -> str:
+    """Return the digits that one row shows of a member."""
+    return fingerprint(peer.card.identity, peer.name)[:SHORT_DIGITS]
+
+
+def first_rows(joined: Joined, conversation: Conversation) -> list[str]:
+    """Return what a newcomer reads first (UX.md 8)."""
+    room = names.room_for_user(conversation.room)
+    rows = [f"Connected to {room} as {conversation.username}."]
+    others = joined.others
+    if not others:
+        rows.append("Nobody else is here yet.")
+        return [*rows, "Enter sends. PgUp scrolls. /help. Ctrl-C leaves."]
+    rows.append(f"{len(others) + 1} here: {_listed([peer.name for peer in others])}.")
+    new = [f"{peer.name} ({short_fingerprint(peer)})" for peer in others if peer.is_new]
+    if new:
+        rows.append(f"New to this machine: {_listed(new)}.")
+        rows.append("Compare safety numbers with /verify NAME.")
+    rows.append("Earlier messages are not shown to newcomers.")
+    return [*rows, "Enter sends. PgUp scrolls. /help. Ctrl-C leaves."]
+
+
+def _listed(items: Sequence[str], most: int = 20) -> str:
+    more = len(items) - most
+    return ", ".join(items[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def came(event: Came, here: int) -> str:
+    """Say that somebody joined."""
+    peer = event.peer
+    state = "first seen" if peer.is_new else peer.standing.value
+    if peer.standing is Standing.FIRST_SEEN and not peer.is_new:
+        state = "seen before"
+    return f"{peer.name} joined (fingerprint {short_fingerprint(peer)}, {state}). {here} here"
+
+
+def left(event: Left, here: int) -> str:
+    """Say that somebody left, and why."""
+    peer = event.peer
+    stayed_ms = event.at_ms - peer.came_ms
+    after = f" after {duration(stayed_ms / 1000)}" if peer.came_ms and stayed_ms >= 0 else ""
+    why = "" if event.reason is Reason.LEFT else f": {_REASONS[event.reason]}"
+    return f"{peer.name} left{after}{why}. {here} here"
+
+
+def warned(event: Warned) -> str:
+    """Say what is wrong (PROTOCOL.md 5.2, 5.3, 6.1)."""
+    name = event.peer.name
+    match event.trouble:
+        case Trouble.UNAUTHENTIC:
+            return (
+                f"A message claiming to be from {name} failed authentication: it is forged or "
+                "replayed, or the relay shows you different histories."
+            )
+        case Trouble.UNREADABLE:
+            return f"A message from {name} could not be read."
+        case Trouble.MISSING:
+            if event.count == 1:
+                return f"A message from {name} is missing."
+            return f"{event.count} messages from {name} are missing."
+        case Trouble.HIDDEN:
+            return f"A message from {name} was hidden."
+        case Trouble.MALFORMED:
+            return f"A malformed message came from {name}."
+        case Trouble.UNSUPPORTED:
+            return f"An unsupported message came from {name}. A newer version may show it."
+        case Trouble.KEY_UNREADABLE:
+            return f"A key from {name} could not be opened."
+        case Trouble.CHANGED:
+            return (
+                f"{name}'s identity key has CHANGED. Not sending to or showing {name} "
+                f"until /trust {name}."
+            )
+        case Trouble.NOT_INVITED:
+            return f"{name} was not invited. Not sending to or showing {name}."
+
+
+def back(event: Back, away_s: float) -> str:
+    """Say that the gap is filled."""
+    plural = "message" if event.missed == 1 else "messages"
+    return f"Back after {duration(away_s)}. {event.missed or 'No'} {plural} came in meanwhile."
+
+
+def undelivered(event: Undelivered) -> list[str]:
+    """Say which lines were not sent."""
+    count = len(event.lines)
+    to = next((line.to for line in event.lines if line.to), None)
+    what = "1 line was" if count == 1 else f"{count} lines were"
+    if to is not None:
+        return [f"{what} not sent: {to.name} has left."]
+    return [f"{what} not sent: others may have joined. /resend or /drop."]
+
+
+def refused(refusal: Refused, username: str) -> str:
+    """Say what the relay decided; what came as a bare HTTP status may be the network's."""
+    words = _STATUSES.get(refusal.status, f"status {refusal.status}").format(name=username)
+    if not refusal.authentic:
+        return f"The network answered: {words}."
+    said = f" It says: {refusal.text}" if refusal.text else ""
+    return f"{words[:1].upper()}{words[1:]}.{said}"
+
+
+def who(conversation: Conversation) -> list[str]:
+    """Return one row per member, we first."""
+    own = fingerprint(conversation.identity.public, conversation.username)
+    rows = [f"{conversation.username} (you)  {_grouped(own)}"]
+    for peer in sorted(conversation.peers.values(), key=lambda peer: peer.name.casefold()):
+        state = peer.standing.value
+        pin = conversation.pin(peer)
+        if peer.standing is Standing.FIRST_SEEN and pin is not None:
+            state = f"first seen {pin.date}"
+        digits = _grouped(fingerprint(peer.card.identity, peer.name))
+        mark = "+" if peer.standing is Standing.VERIFIED else " "
+        rows.append(f"{mark} {peer.name}  {state}  {digits}")
+    return rows
+
+
+def _grouped(digits: str) -> str:
+    return " ".join(digits[at : at + 5] for at in range(0, len(digits), 5))
+
+
+def own_fingerprint(conversation: Conversation) -> list[str]:
+    """Return our fingerprint, whole."""
+    digits = fingerprint(conversation.identity.public, conversation.username)
+    return [f"Your fingerprint as {conversation.username}:", f"    {_grouped(digits)}"]
+
+
+def safety_number(conversation: Conversation, peer: Peer, number: str) -> list[str]:
+    """Return what two people compare, and how."""
+    groups = number.split(" ")
+    rows = ["    " + " ".join(groups[at : at + 6]) for at in range(0, len(groups), 6)]
+    return [
+        f"Safety number of {conversation.username} and {peer.name}:",
+        *rows,
+        f"Read it to {peer.name} by another way, such as a call. If both screens show the same: "
+        f"/verify {peer.name} yes",
+    ]
+
+
+def changed_keys(conversation: Conversation, peer: Peer) -> list[str]:
+    """Return the fingerprint that was known under a name, and the one it has now."""
+    pin = conversation.pin(peer)
+    old = "none" if pin is None else _grouped(fingerprint(pin.identity, peer.name))
+    return [
+        f"Known fingerprint of {peer.name}: {old}",
+        f"The one it has now:   {_grouped(fingerprint(peer.card.identity, peer.name))}",
+        f"Ask {peer.name} by another way, such as a call, whether the key is new.",
+    ]
+
+
+def pinned(peer: Peer, grade: Grade) -> str:
+    """Say what a pin means now."""
+    if grade is Grade.VERIFIED:
+        return f"{peer.name} is verified."
+    return f"{peer.name} is trusted with the new key. Compare it with /verify {peer.name}."
+
+
+def help_rows(topic: str, keys: Sequence[str]) -> list[str]:
+    """Return the list of commands, of keys, or one command.
+
+    Raises:
+        UsageError: if there is no such command.
+    """
+    if topic == "keys":
+        return list(keys)
+    if topic:
+        command = find(topic if topic.startswith("/") else f"/{topic}")
+        return [f"{command.usage}: {command.meaning}"]
+    cells = max(len(command.usage) for command in COMMANDS)
+    rows = [f"{command.usage:<{cells}}  {command.meaning}" for command in COMMANDS]
+    return [*rows, "exit leaves, after a goodbye; //text says /text. Keys: /help keys"]

@@ -1,0 +1,64 @@
+"""Names that complete a prefix, most recent speaker first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+
+class Argument(Enum):
+    """What an argument of a command is, where it is not one of a few words."""
+
+    NAME = auto()
+    PATH = auto()
+    TEXT = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What there is to complete with; made by the client when Tab is pressed.
+
+    names: who is present, last speaker first. commands: for each, with its slash, what its
+    arguments are; the last stands for all that follow. paths: those that begin with a string.
+    """
+
+    names: Sequence[str]
+    commands: Mapping[str, Sequence[Argument | Sequence[str]]]
+    paths: Callable[[str], Iterable[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What can stand between two places of the text, each with what must follow it."""
+
+    start: int
+    end: int
+    choices: tuple[str, ...]
+
+
+def complete(text: str, cursor: int, sources: Sources) -> Completion:
+    """Return what can stand instead of the word before the cursor, the likeliest first."""
+    start = max(text.rfind(blank, 0, cursor) for blank in " \t\n") + 1
+    word = text[start:cursor]
+    is_command = text.startswith("/") and not text.startswith("//") and "\n" not in text
+    if not is_command:
+        return _matching(start, word, sources.names, " " if start else ": ")
+    if start == 0:
+        return _matching(start, word, sources.commands, " ")
+    command, *before = text[:start].split()
+    arguments = sources.commands.get(command, ())
+    match arguments[min(len(before), len(arguments) - 1)] if arguments else ():
+        case Argument.NAME | Argument.TEXT:
+            return _matching(start, word, sources.names, " ")
+        case Argument.PATH:
+            found = (path if path.endswith("/") else f"{path} " for path in sources.paths(word))
+            return Completion(start, cursor, tuple(found))
+        case words:
+            return _matching(start, word, words, " ")
+
+
+def _matching(start: int, word: str, candidates: Iterable[str], tail: str) -> Completion:
+    prefix = word.casefold()
+    choices = tuple(f"{each}{tail}" for each in candidates if each.casefold().startswith(prefix))
+    return Completion(start, start + len(word), choices)

@@ -1,0 +1,74 @@
+"""One question and its answer, hidden or not; also the input of line mode."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from common.term.draft import Draft, Layout
+from common.term.keys import Key, KeyEvent, Paste, Text
+from common.term.text import clean
+
+
+class Reply(Enum):
+    """What a key made of the question, besides an answer."""
+
+    ESCAPED = auto()
+    INTERRUPTED = auto()
+    ENDED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was entered; is_literal: it was pasted, so it is no command."""
+
+    text: str
+    is_literal: bool
+
+
+class Prompt:
+    """A line of text after a question; a secret is neither drawn nor kept."""
+
+    def __init__(self, question: str, *, is_hidden: bool = False) -> None:
+        self.question = question
+        self.is_hidden = is_hidden
+        self._draft = Draft()
+
+    @property
+    def text(self) -> str:
+        """What was typed so far."""
+        return self._draft.text
+
+    def apply(self, event: KeyEvent) -> Answer | Reply | None:
+        """Carry out a key."""
+        draft = self._draft
+        match event:
+            case Text(text):
+                draft.put(draft.cursor, draft.cursor, clean(text))
+            case Paste(text):
+                kept = clean(text, multiline=not self.is_hidden)
+                draft.put(draft.cursor, draft.cursor, kept, is_pasted=True)
+            case Key("enter" | "ctrl-j"):
+                answer = Answer(draft.text, draft.is_literal or "\n" in draft.text)
+                draft.reset()
+                return answer
+            case Key("backspace"):
+                draft.put(draft.left(), draft.cursor, "")
+            case Key("ctrl-u"):
+                draft.put(0, draft.cursor, "")
+            case Key("esc"):
+                return Reply.ESCAPED
+            case Key("ctrl-c"):
+                draft.reset()
+                return Reply.INTERRUPTED
+            case Key("ctrl-d") if not draft.text:
+                return Reply.ENDED
+            case _:
+                pass
+        return None
+
+    def layout(self, columns: int, max_rows: int) -> Layout:
+        """Return the rows of the input, and where the cursor is."""
+        if self.is_hidden:
+            return Draft().layout(self.question, columns, max_rows)
+        return self._draft.layout(self.question, columns, max_rows)

@@ -1,0 +1,103 @@
+"""No cut of the wire loses or doubles a line, and all members agree on one history."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from common.crypto.identity import Identity
+from common.member.conversation import Phase
+from tests.sim.world import Person, World
+
+NAMES = ["ace", "bea", "col"]
+IDENTITIES = [Identity.generate() for _ in NAMES]
+
+
+class Act(Enum):
+    """What may happen next."""
+
+    DIAL = auto()
+    FLOW = auto()
+    SAY = auto()
+    WHISPER = auto()
+    TURN = auto()
+    RELAY = auto()
+    UP = auto()
+    DOWN = auto()
+    CUT_UP = auto()
+    CUT_DOWN = auto()
+    NOTICE = auto()
+    PAUSE = auto()
+    WAIT = auto()
+    QUIT = auto()
+
+
+# Some acts are worth more than others: without these, little gets said.
+WEIGHTED = [*Act, Act.FLOW, Act.FLOW, Act.FLOW, Act.SAY, Act.SAY, Act.WHISPER, Act.TURN, Act.RELAY]
+STEPS = st.lists(
+    st.tuples(st.sampled_from(WEIGHTED), st.integers(0, len(NAMES) - 1), st.integers(0, 3000)),
+    min_size=20,
+    max_size=60,
+)
+
+
+def do(world: World, act: Act, person: Person, amount: int) -> None:
+    connection = person.connection
+    world.now += 0.05
+    match act:
+        case Act.DIAL:
+            person.dial()
+        case Act.FLOW:
+            person.dial()
+            for _ in range(4):
+                person.turn()
+                world.carry_all()
+                world.relay.turn()
+                world.carry_all()
+            person.turn()
+        case Act.SAY if person.conv.phase is not Phase.ENDED:
+            person.say()
+        case Act.WHISPER if person.conv.phase is not Phase.ENDED:
+            peers = list(person.conv.peers.values())
+            if peers:
+                person.say(peers[amount % len(peers)])
+        case Act.TURN:
+            person.turn()
+        case Act.RELAY:
+            world.relay.turn()
+        case Act.UP if connection:
+            connection.up.carry(amount)
+        case Act.DOWN if connection:
+            connection.down.carry(amount)
+        case Act.CUT_UP if connection:
+            connection.up.cut()
+        case Act.CUT_DOWN if connection:
+            connection.down.cut()
+        case Act.NOTICE:
+            # The client sees that it is cut off; what it sent may still arrive, and late.
+            person.notice()
+        case Act.PAUSE:
+            world.now += amount / 100
+        case Act.WAIT:
+            world.now += 50 + amount / 20
+        case Act.QUIT if person.conv.phase is Phase.LIVE:
+            person.quit()
+        case Act.QUIT if person.conv.phase is Phase.ENDED and person.connection is None:
+            person.start()
+        case _:
+            pass
+
+
+@settings(max_examples=60)
+@given(steps=STEPS, capacity=st.sampled_from([700, 5_000, 1 << 20]))
+def test_no_line_is_lost_or_doubled_and_all_agree(
+    steps: list[tuple[Act, int, int]], capacity: int
+) -> None:
+    with World(NAMES, IDENTITIES, capacity=capacity) as world:
+        for act, index, amount in steps:
+            do(world, act, world.people[index], amount)
+        world.settle()
+        world.check()

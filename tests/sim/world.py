@@ -1,0 +1,430 @@
+"""Conversations and the relay's own loop, joined by bytes in memory instead of sockets.
+
+The loop is the real one: a selector and sockets that hold bytearrays stand in for the kernel's, and
+a clock that the world moves for the system's. Nothing here starts a thread or sleeps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import selectors
+from types import SimpleNamespace, TracebackType
+from typing import Any
+from unittest import mock
+
+import server
+from common.config import ServerConfig
+from common.crypto.identity import Identity, RelayKey
+from common.errors import Refused
+from common.member.conversation import (
+    Back,
+    Came,
+    Conversation,
+    Event,
+    Gone,
+    Joined,
+    Left,
+    Line,
+    Peer,
+    Phase,
+    Said,
+    Undelivered,
+)
+from common.member.trust import Pins
+from common.wire.link import ClientLink, Closed, Opened, ServerLink
+from common.wire.pipe import Pipe
+from common.wire.records import Delivered, Kind, Seq, message_seen
+
+URL = "ws://relay.test/"
+TODAY = "2026-11-21"
+START_S = 1_000.0
+
+
+class Wire:
+    """One direction of a connection: what was sent, and what of it has arrived."""
+
+    def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
+        self.flying = bytearray()
+        self.arrived = bytearray()
+        self.is_ended = False
+        """No more bytes come: the sender closed, or the line is dead."""
+
+    def carry(self, count: int | None = None) -> None:
+        """Let some bytes arrive, or all of them."""
+        count = len(self.flying) if count is None else count
+        self.arrived += self.flying[:count]
+        del self.flying[:count]
+
+    def cut(self) -> None:
+        """Lose what has not arrived, and end."""
+        self.flying.clear()
+        self.is_ended = True
+
+
+class Sock:
+    """One end of two wires, as a Pipe wants it."""
+
+    def __init__(self, inward: Wire, outward: Wire) -> None:
+        self._in, self._out = inward, outward
+        self.is_closed = False
+
+    def recv(self, size: int, /) -> bytes:
+        if not self._in.arrived:
+            if self._in.is_ended and not self._in.flying:
+                return b""
+            raise BlockingIOError
+        data = bytes(self._in.arrived[:size])
+        del self._in.arrived[:size]
+        return data
+
+    def send(self, data: bytes | memoryview, /) -> int:
+        if self._out.is_ended:
+            # A dead line takes what is written to it, until somebody notices.
+            return len(data)
+        taken = min(len(data), self._out.capacity - len(self._out.flying) - len(self._out.arrived))
+        if taken <= 0:
+            raise BlockingIOError
+        self._out.flying += data[:taken]
+        return taken
+
+    def shutdown(self, how: int, /) -> None:
+        self._out.is_ended = True
+
+    def fileno(self) -> int:
+        return -1
+
+    def close(self) -> None:
+        self.is_closed = True
+        self._out.is_ended = True
+
+
+class Selector:
+    """Remembers what it was asked for; the world does the waiting."""
+
+    def __init__(self) -> None:
+        self.masks: dict[object, int] = {}
+
+    def register(self, sock: object, mask: int, data: object = None) -> None:
+        assert sock not in self.masks
+        self.masks[sock] = mask
+
+    def modify(self, sock: object, mask: int, data: object = None) -> None:
+        assert sock in self.masks
+        self.masks[sock] = mask
+
+    def unregister(self, sock: object) -> None:
+        del self.masks[sock]
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        return []
+
+    def close(self) -> None:
+        self.masks.clear()
+
+
+def _no_sockets() -> tuple[Sock, Sock]:
+    a, b = Wire(1 << 20), Wire(1 << 20)
+    ends = Sock(a, b), Sock(b, a)
+    for end in ends:
+        mock.patch.object(end, "setblocking", create=True).start()
+    return ends
+
+
+class Relay:
+    """The real server with one loop, turned by hand."""
+
+    def __init__(self, world: World, settings: ServerConfig, psk: bytes) -> None:
+        self.rows: list[str] = []
+        self.key = RelayKey.generate()
+        self._world = world
+        self.crashes = 0
+        with (
+            mock.patch("selectors.DefaultSelector", Selector),
+            mock.patch("socket.socketpair", lambda: (mock.Mock(), mock.Mock())),
+        ):
+            self.server = server.Server(settings, self.key, psk, [], self.rows.append, self._crash)
+        (self.loop,) = self.server._loops
+
+    def _crash(self) -> None:
+        self.crashes += 1
+
+    def accept(self, sock: Sock, network: str) -> server.Conn:
+        """Take a connection as `Loop._accept` does."""
+        now = self._world.now
+        conn = server.Conn(Pipe(sock, ServerLink(now)), f"{network}:1", network, now)
+        self.loop._conns.add(conn)
+        self.loop._selector.register(sock, selectors.EVENT_READ, conn)
+        self.loop._dirty[conn] = None
+        return conn
+
+    def turn(self) -> None:
+        """Do what the loop does when `select` returns: everybody who is ready, then the rest."""
+        loop, now = self.loop, self._world.now
+        for conn in sorted(loop._conns, key=lambda conn: conn.address):
+            if conn.mask:
+                loop._on_conn(conn, conn.mask, now)
+        loop._is_woken = False
+        loop._run_timers(now)
+        loop._pump_all(now)
+        assert not self.crashes
+
+
+class Connection:
+    """Both ends of one connection."""
+
+    def __init__(self, world: World, person: Person) -> None:
+        self.up, self.down = Wire(world.capacity), Wire(world.capacity)
+        self.server_sock = Sock(self.up, self.down)
+        link = ClientLink(URL, world.relay.key.public, world.psk, person.conv.hello(), world.now)
+        self.pipe = Pipe(Sock(self.down, self.up), link)
+        self.conn = world.relay.accept(self.server_sock, person.name)
+
+
+class Person:
+    """One user: a conversation, how it dials, and all that it was shown."""
+
+    def __init__(self, world: World, name: str, identity: Identity) -> None:
+        self.name = name
+        self.world = world
+        self.identity = identity
+        self.pins = Pins(None)
+        self.connection: Connection | None = None
+        self.events: list[Event] = []
+        self.start()
+
+    def start(self) -> None:
+        """Begin anew, as a client that was just started."""
+        self.conv = Conversation(
+            key=self.world.relay.key.public,
+            room="",
+            username=self.name,
+            identity=self.identity,
+            secret=self.world.secret,
+            pins=self.pins,
+            today=TODAY,
+        )
+
+    def dial(self) -> None:
+        """Connect, unless we are, or have quit."""
+        if self.connection is None and self.conv.phase is Phase.OFFLINE:
+            self.connection = Connection(self.world, self)
+            self.world.connections.append(self.connection)
+
+    def say(self, to: Peer | None = None) -> None:
+        """Say a text that nobody said before."""
+        text = f"{self.name} {len(self.world.lines)}"
+        self.world.lines[text] = Spoken(self, text, to)
+        self.conv.say(text, to)
+
+    def turn(self) -> None:
+        """Take what has arrived, and send what waits."""
+        connection, now = self.connection, self.world.now
+        if connection is None:
+            return
+        pipe = connection.pipe
+        data = pipe.read()
+        events = pipe.link.tick(now) + (pipe.link.receive(data, now) if data is not None else [])
+        for event in events:
+            match event:
+                case Opened():
+                    self.conv.opened(event.handshake_hash, now)
+                case Delivered():
+                    self._receive(event)
+                case Closed():
+                    self._closed(event.refused)
+        if self.connection is connection:
+            for record in self.conv.outgoing(now):
+                pipe.link.send(record)
+        pipe.flush()
+
+    def _receive(self, record: Delivered) -> None:
+        own, events = self.conv._number, self.conv.receive(record, self.world.now)
+        self.events += events
+        said = [event for event in events if isinstance(event, Said)]
+        for event in events:
+            assert isinstance(event, Joined | Back | Came | Left | Said | Undelivered | Gone), event
+            if isinstance(event, Undelivered):
+                self._undelivered(event.lines)
+        if record.kind is Kind.MESSAGE and record.sender != own:
+            may_read = message_seen(record.body) >= self.conv._joined_seq
+            assert len(said) == may_read
+        for event in said:
+            self.world.shown(self, record, event)
+        if any(isinstance(event, Gone) for event in events):
+            self._hang_up()
+
+    def _undelivered(self, lines: Any) -> None:
+        for line in lines:
+            assert isinstance(line, Line)
+            spoken = self.world.lines[line.text]
+            assert not spoken.is_over, f"{line.text} ends twice"
+            spoken.is_undelivered = True
+
+    def _closed(self, refused: Refused | None) -> None:
+        """Do as PROTOCOL.md 3.3 says; nothing here ever breaks the protocol."""
+        self._hang_up()
+        if self.conv.phase is Phase.ENDED:
+            return
+        if refused is not None and refused.status == 410:
+            for event in self.conv.rejoin():
+                assert isinstance(event, Undelivered)
+                self._undelivered(event.lines)
+            return
+        assert refused is None or refused.status in (408, 409, 412, 429, 503), refused.text
+        for lost in self.conv.lost():
+            assert isinstance(lost, Undelivered)
+            self._undelivered(lost.lines)
+
+    def _hang_up(self) -> None:
+        if self.connection is not None:
+            self.connection.up.is_ended = True
+            self.connection = None
+
+    def notice(self) -> None:
+        """See that the connection is dead; what arrived and was not read is lost too."""
+        if self.connection is not None:
+            self.connection.down.cut()
+            self.connection.down.arrived.clear()
+            self.turn()
+
+    def quit(self) -> None:
+        """Leave for good; what was not said is not said."""
+        for spoken in self.world.lines.values():
+            if spoken.by is self and not spoken.is_over:
+                spoken.is_abandoned = True
+        self.conv.leave()
+        self.turn()
+
+
+class Spoken:
+    """What becomes of one text."""
+
+    def __init__(self, by: Person, text: str, to: Peer | None) -> None:
+        self.by, self.text = by, text
+        self.to = to.card.session if to else None
+        self.place: tuple[bytes, Seq] | None = None
+        self.readers: dict[str, tuple[bytes, Seq]] = {}
+        self.is_echoed = self.is_undelivered = self.is_abandoned = False
+
+    @property
+    def is_over(self) -> bool:
+        return self.is_echoed or self.is_undelivered
+
+
+class World:
+    """A relay, some people, and a clock."""
+
+    def __init__(
+        self,
+        names: list[str],
+        identities: list[Identity],
+        *,
+        grace_s: float = 120.0,
+        capacity: int = 1 << 20,
+        secret: bytes | None = None,
+    ) -> None:
+        self.now = START_S
+        self.capacity = capacity
+        self.secret = secret
+        self.psk = secrets.token_bytes(32)
+        self.lines: dict[str, Spoken] = {}
+        self.connections: list[Connection] = []
+        self._stack = contextlib.ExitStack()
+        clock = SimpleNamespace(
+            monotonic=lambda: self.now, time_ns=lambda: int(self.now * 1_000_000_000)
+        )
+        self._stack.enter_context(mock.patch.object(server, "time", clock))
+        self.relay = Relay(self, ServerConfig(threads=1, grace_s=grace_s), self.psk)
+        self.people = [
+            Person(self, name, identity) for name, identity in zip(names, identities, strict=False)
+        ]
+
+    def __enter__(self) -> World:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def shown(self, reader: Person, record: Delivered, said: Said) -> None:
+        """Note that a text was shown, and check all that can be told at once."""
+        spoken = self.lines[said.text]
+        log_id = reader.conv._log_id
+        if said.peer is None:
+            assert spoken.by is reader
+            assert not spoken.is_over, f"{said.text} ends twice"
+            spoken.is_echoed = True
+        else:
+            assert spoken.by is not reader
+            assert said.peer.name == spoken.by.name
+            assert reader.name not in spoken.readers, f"{said.text} is doubled"
+            spoken.readers[reader.name] = (log_id, record.seq)
+        assert said.is_direct == (spoken.to is not None) == (record.to != 0)
+        if spoken.to is not None:
+            assert said.peer is None or spoken.to == reader.conv._session
+        else:
+            # All agree on the order of every line that they may see.
+            assert spoken.place in (None, (log_id, record.seq))
+            spoken.place = (log_id, record.seq)
+
+    def carry_all(self) -> None:
+        """Let everything arrive."""
+        for connection in self.connections:
+            connection.up.carry()
+            connection.down.carry()
+
+    def settle(self) -> None:
+        """Mend everything, and go on until nobody has anything left to do."""
+        for _ in range(600):
+            self.now += 0.25
+            for person in self.people:
+                person.dial()
+            self.carry_all()
+            self.relay.turn()
+            self.carry_all()
+            for person in self.people:
+                person.turn()
+            self.connections = [c for c in self.connections if not c.server_sock.is_closed]
+            if self.is_quiet():
+                return
+        raise AssertionError("the world does not come to rest")
+
+    def is_quiet(self) -> bool:
+        return len(self.connections) == len([p for p in self.people if p.connection]) and all(
+            person.conv.phase is Phase.ENDED
+            or (
+                person.conv.phase is Phase.LIVE
+                and not person.conv.waiting
+                and not person.conv._unechoed
+                and person.conv._transcript is not None
+                and person.conv._transcript.seq == self.room._log.room_seq
+            )
+            for person in self.people
+        )
+
+    @property
+    def room(self) -> server.Room:
+        return self.relay.server.gate._rooms[""]
+
+    def check(self) -> None:
+        """Check what must hold once the world is at rest."""
+        live = [person for person in self.people if person.conv.phase is Phase.LIVE]
+        for person in live:
+            transcript = person.conv._transcript
+            assert transcript is not None
+            assert transcript.h == self.room._transcript.h
+            present = {peer.name for peer in person.conv.peers.values()}
+            assert present == {other.name for other in live} - {person.name}
+        for spoken in self.lines.values():
+            assert spoken.is_echoed + spoken.is_undelivered == 1 or spoken.is_abandoned, spoken.text
+            if not spoken.is_echoed or spoken.to is None:
+                continue
+            for reader in live:
+                if reader.conv._session == spoken.to:
+                    assert reader.name in spoken.readers, f"{spoken.text} is lost"

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from common import files
+from common.errors import FileError
+
+
+def _mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+@pytest.fixture(autouse=True)
+def _lax_umask() -> Iterator[None]:
+    """Run every test under the umask that hides nothing."""
+    before = os.umask(0o000)
+    yield
+    os.umask(before)
+
+
+def _full(*_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_private_directory_is_made(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b"
+    files.make_private_dir(path)
+    assert _mode(path) == 0o700
+    files.make_private_dir(path)
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o750, 0o701, 0o720])
+def test_a_directory_others_may_enter_is_refused(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "home"
+    path.mkdir()
+    path.chmod(mode)
+    with pytest.raises(FileError, match="chmod 700"):
+        files.make_private_dir(path)
+
+
+def test_a_file_in_the_place_of_a_directory_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "home"
+    path.touch()
+    for wanted in (path, path / "below"):
+        with pytest.raises(FileError, match="Cannot use the directory") as caught:
+            files.make_private_dir(wanted)
+        assert str(wanted) in str(caught.value)
+
+
+def test_a_file_is_created_once(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    assert files.read_private(path) is None
+    assert files.create_private(path, b"first")
+    assert not files.create_private(path, b"second")
+    assert files.read_private(path) == b"first"
+    assert _mode(path) == 0o600
+    assert set(tmp_path.iterdir()) == {path, tmp_path / "key.lock"}
+
+
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "pins"
+    for data in (b"first", b"", b"x" * 100_000):
+        files.replace_private(path, data)
+        assert files.read_private(path) == data
+        assert _mode(path) == 0o600
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    files.replace_private(old, b"old")
+    monkeypatch.setattr(os, "fsync", _full)
+    with pytest.raises(FileError, match="No space left on device") as caught:
+        files.replace_private(old, b"new")
+    assert str(old) in str(caught.value)
+    with pytest.raises(FileError, match="No space left on device"):
+        files.create_private(new, b"new")
+    assert files.read_private(old) == b"old"
+    assert set(tmp_path.iterdir()) == {old, tmp_path / "new.lock"}
+
+
+def test_a_file_in_a_missing_directory_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "missing" / "key"
+    assert files.read_private(path) is None
+    for write in (files.create_private, files.replace_private):
+        with pytest.raises(FileError, match="Cannot write") as caught:
+            write(path, b"")
+        assert str(path) in str(caught.value)
+    with pytest.raises(FileError, match="Cannot write"), files.locked(path):
+        pass
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o602, 0o660])
+def test_a_file_others_can_use_is_refused(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "key"
+    files.create_private(path, b"secret")
+    path.chmod(mode)
+    with pytest.raises(FileError, match="chmod 600") as caught:
+        files.read_private(path)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_link_is_judged_by_what_it_leads_to(tmp_path: Path) -> None:
+    target, link = tmp_path / "target", tmp_path / "link"
+    link.symlink_to(target)
+    assert files.read_private(link) is None
+    files.create_private(target, b"data")
+    assert files.read_private(link) == b"data"
+    target.chmod(0o644)
+    with pytest.raises(FileError, match="chmod 600"):
+        files.read_private(link)
+
+
+def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    for path in (tmp_path, Path(os.devnull), fifo):
+        with pytest.raises(FileError, match="not a regular file"):
+            files.read_private(path)
+
+
+def test_a_file_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "key"
+    monkeypatch.setattr(files, "MAX_PRIVATE_BYTES", 10)
+    files.replace_private(path, b"x" * 10)
+    assert files.read_private(path) == b"x" * 10
+    files.replace_private(path, b"x" * 11)
+    with pytest.raises(FileError, match="too large"):
+        files.read_private(path)
+
+
+def test_a_lock_is_held_until_the_end_of_the_block(tmp_path: Path) -> None:
+    path = tmp_path / "pins"
+
+    def is_free() -> bool:
+        with (tmp_path / "pins.lock").open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return True
+
+    with files.locked(path):
+        assert not is_free()
+        assert _mode(tmp_path / "pins.lock") == 0o600
+    assert is_free()
+
+    def fail() -> None:
+        with files.locked(path):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert is_free()
