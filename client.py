@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import errno
-import itertools
 import logging
 import os
 import queue
@@ -29,7 +28,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, Final, Protocol, assert_never
+from typing import Final, assert_never
 
 try:
     from common import config, files, names
@@ -63,11 +62,11 @@ try:
     from common.member.trust import Grade, Pins, Standing
     from common.term import text
     from common.term.complete import Argument, Sources
-    from common.term.editor import Action, Editor, Scroll, Submit
-    from common.term.keys import Focus, KeyEvent, Keys
+    from common.term.editor import Action, Submit
     from common.term.prompt import Answer, Prompt, Reply
-    from common.term.rows import LEAST_COLUMNS, REVERSE, Kind, Mark, Row, Span, Style
-    from common.term.scrollback import Line, Scrollback
+    from common.view.lines import Lines
+    from common.view.output import is_terminal
+    from common.view.view import Message, Outcome, Presence, Status, View
     from common.wire.link import ClientLink, Closed, Opened, State, parse_url
     from common.wire.pipe import Pipe
     from common.wire.records import Delivered
@@ -75,15 +74,6 @@ except ImportError as problem:
     _wanted = Path(__file__).with_name("requirements.txt")
     sys.stderr.write(f"{problem}. Run: {sys.executable} -m pip install -r {_wanted}\n")
     sys.exit(2)
-
-try:
-    import curses
-    import fcntl
-    import termios
-except ImportError:  # Windows: line mode, and a thread that reads standard input
-    HAS_CURSES = False
-else:
-    HAS_CURSES = True
 
 log = logging.getLogger("termchat.client")
 
@@ -96,7 +86,6 @@ EOF_S: Final = 60.0
 """How long the end of input waits for echoes without any coming."""
 UNREAD_BYTES: Final = 1024 * 1024
 """Rows that standard output has not taken, above which we stop reading the relay."""
-TYPING_S: Final = 2.0
 MANY_LINES: Final = 1_000
 """Lines on their way, above which a pipe on standard input is not read."""
 
@@ -115,778 +104,6 @@ KEYS_HELP: Final = (
     "Ctrl-W Ctrl-U Ctrl-K cut, Ctrl-Y pastes, Ctrl-_ undoes. Ctrl-L repaints.",
     "Ctrl-C clears the input; on an empty input, it leaves. Ctrl-Z suspends.",
 )
-
-
-# --------------------------------------------------------------------------------------------- View
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """Something said, as a view shows it; not cleaned yet.
-
-    Attributes:
-        identity: whose colour it has; empty for our own.
-        line: of our own text, the number under which it was shown as waiting; else 0.
-        to: whom our own direct text went to.
-    """
-
-    name: str
-    identity: bytes
-    text: str
-    at_ms: int
-    is_own: bool = False
-    is_direct: bool = False
-    is_verified: bool = False
-    line: int = 0
-    to: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Presence:
-    """Somebody came or left; `here` counts who is now."""
-
-    name: str
-    identity: bytes
-    text: str
-    at_ms: int
-    is_coming: bool
-    here: int
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """What the status row tells.
-
-    Attributes:
-        state: a word, empty when live.
-        changed: names whose identity key has changed.
-    """
-
-    room: str
-    name: str
-    here: int
-    state: str
-    waiting: int
-    changed: tuple[str, ...]
-
-
-Outcome = Action | Submit | Answer | Reply
-
-
-class View(Protocol):
-    """A screen, or lines; the client tells it everything and draws nothing itself."""
-
-    output_fd: int
-    sources: Callable[[], Sources]
-
-    def start(self) -> None:
-        """Take the terminal."""
-
-    def stop(self) -> None:
-        """Give the terminal back as it was found."""
-
-    def receive(self, data: bytes, now: float) -> list[Outcome]:
-        """Take what was typed, and return what it asks of the client."""
-
-    def said(self, message: Message) -> None:
-        """Show a message that is in the log."""
-
-    def typed(self, line: int, content: str, to: str) -> None:
-        """Show our own text, which is not in the log yet."""
-
-    def notice(self, content: str, at_ms: int) -> None:
-        """Show a notice of ours."""
-
-    def warn(self, content: str, at_ms: int) -> None:
-        """Show what must catch the eye."""
-
-    def moved(self, change: Presence) -> None:
-        """Show that somebody came or left."""
-
-    def plain(self, content: str) -> None:
-        """Show a row of nothing but text."""
-
-    def suspend(self) -> None:
-        """Give the terminal back, stop until SIGCONT, and take it again."""
-
-    def ask(self, prompt: Prompt | None) -> None:
-        """Put a question in the place of the input, or take it away."""
-
-    def status(self, status: Status) -> None:
-        """Show where we stand."""
-
-    def draw(self, now: float) -> None:
-        """Draw what has changed."""
-
-    def flush(self) -> None:
-        """Write what the terminal takes."""
-
-    @property
-    def unwritten_bytes(self) -> int:
-        """What the terminal has not taken yet."""
-
-    def deadline(self) -> float | None:
-        """Return when `tick` is next wanted."""
-
-    def tick(self, now: float) -> list[Outcome]:
-        """Let time pass."""
-
-    def resized(self) -> None:
-        """Note that the terminal has another size, or was ours to repaint."""
-
-
-class Output:
-    """Bytes to a file descriptor, never waiting for it."""
-
-    WRITE_BYTES: Final = 512  # POSIX PIPE_BUF: what a writable pipe takes without blocking
-
-    def __init__(self, fd: int, *, waits: bool) -> None:
-        """Write to `fd`; `waits`: it is in blocking mode, shared with others, so ask before."""
-        self.fd = fd
-        self._waits = waits
-        self._unwritten = bytearray()
-        self.is_broken = False
-
-    def __len__(self) -> int:
-        return len(self._unwritten)
-
-    def put(self, data: bytes) -> None:
-        """Queue bytes."""
-        if not self.is_broken:
-            self._unwritten += data
-
-    def flush(self) -> None:
-        """Write while the descriptor takes it."""
-        while self._unwritten and (not self._waits or _is_writable(self.fd)):
-            try:
-                size = self.WRITE_BYTES if self._waits else len(self._unwritten)
-                sent = os.write(self.fd, self._unwritten[:size])
-            except BlockingIOError:
-                return
-            except OSError:
-                # Nobody reads any more.
-                self.is_broken = True
-                sent = len(self._unwritten)
-            del self._unwritten[:sent]
-
-
-def _is_writable(fd: int) -> bool:
-    if os.name != "posix" or fd >= 1024:
-        return True
-    with selectors.SelectSelector() as selector:
-        selector.register(fd, selectors.EVENT_WRITE)
-        return bool(selector.select(0))
-
-
-# -------------------------------------------------------------------------------------------- Lines
-
-
-class Lines:
-    """Line mode: one event a row, append-only, for screen readers and pipes (UX.md 8)."""
-
-    def __init__(self) -> None:
-        self.output_fd = 1
-        self._output = Output(self.output_fd, waits=True)
-        self.sources: Callable[[], Sources] = lambda: Sources((), {}, lambda _: ())
-        self._encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-        self._is_terminal = _is_terminal(0) and _is_terminal(self.output_fd)
-        self._keys = Keys()
-        self._input = Prompt("")
-        self._question: Prompt | None = None
-        self._shown = ""  # of what is being typed
-        self._partial = b""
-        self._held: list[str] = []
-        self._typed_at_s: float | None = None
-        self._modes: list[Any] | None = None
-
-    # --- The terminal.
-
-    def start(self) -> None:
-        """Read keys one by one, so that arrivals never cut what is being typed."""
-        if self._is_terminal:
-            self._modes = _cbreak(0)
-
-    def stop(self) -> None:
-        """Write what is left, and give the terminal back."""
-        self._release()
-        if self._shown:
-            self._write("\n")
-        deadline_s = time.monotonic() + LEAVE_S
-        while len(self._output) and time.monotonic() < deadline_s:
-            _wait_writable(self.output_fd, LEAVE_S)
-            self._output.flush()
-        if self._modes is not None:
-            termios.tcsetattr(0, termios.TCSADRAIN, self._modes)
-
-    def suspend(self) -> None:
-        """Do nothing: in line mode the terminal itself suspends us."""
-
-    def resized(self) -> None:
-        """Take the terminal again after a suspension."""
-        if self._modes is not None:
-            _cbreak(0)
-            self._shown = ""
-            self._echo()
-
-    # --- Input.
-
-    def receive(self, data: bytes, now: float) -> list[Outcome]:
-        """Take keys from a terminal, or lines from anything else."""
-        if not self._is_terminal:
-            return list(self._lines(data))
-        return self._apply(self._keys.receive(data, now), now)
-
-    def _lines(self, data: bytes) -> Iterator[Outcome]:
-        *whole, self._partial = (self._partial + data).split(b"\n")
-        if not data and self._partial:
-            whole, self._partial = [self._partial], b""
-        for line in whole:
-            content = line.decode("utf-8", "replace").rstrip("\r")
-            if self._question is not None:
-                self._question = None
-                yield Answer(content, is_literal=False)
-            elif content.strip():
-                yield Submit(text.clean(content), is_literal=False)
-
-    def _apply(self, events: list[KeyEvent], now: float) -> list[Outcome]:
-        outcomes: list[Outcome] = []
-        for event in events:
-            prompt = self._question or self._input
-            reply = prompt.apply(event)
-            self._typed_at_s = now
-            if isinstance(reply, Answer):
-                self._echo(reply.text)
-                self._write("\n")
-                self._shown = ""
-                self._release()
-                if self._question is not None:
-                    outcomes.append(reply)
-                elif reply.text.strip():
-                    outcomes.append(Submit(reply.text.strip("\n"), reply.is_literal))
-                continue
-            self._echo()
-            match reply:
-                case Reply.ENDED:
-                    outcomes.append(Action.QUIT)
-                case Reply() if self._question is not None:
-                    outcomes.append(reply)
-                case _:
-                    pass
-        return outcomes
-
-    def _echo(self, typed: str | None = None) -> None:
-        """Make the last row show what is typed, the only thing that is ever taken back."""
-        prompt = self._question or self._input
-        content = prompt.text if typed is None else typed
-        shown = prompt.question + ("" if prompt.is_hidden else text.displayed(content))
-        shown = shown.replace("\n", " ")
-        pairs = zip(self._shown, shown, strict=False)
-        same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
-        back = text.width(self._shown[same:])
-        self._write("\b \b" * back + shown[same:])
-        self._shown = shown
-
-    def ask(self, prompt: Prompt | None) -> None:
-        """Put a question in the place of the input, or take it away."""
-        self._question = prompt
-        if self._is_terminal:
-            self._echo()
-        elif prompt is not None:
-            self._write(prompt.question + "\n")
-
-    # --- Output.
-
-    def said(self, message: Message) -> None:
-        """Show a message, our own too: its row says that it is in the log."""
-        name = f"> {message.name}" if message.is_direct else message.name
-        if message.to:
-            name = f"> {message.name} to {message.to}"
-        said = message.text
-        if said.startswith("/me "):
-            self._event(f"* {name} {said[4:]}", message.at_ms)
-        else:
-            self._event(f"{name}: {said}", message.at_ms)
-
-    def typed(self, line: int, content: str, to: str) -> None:
-        """Show nothing: the row comes with the echo, in its place."""
-
-    def notice(self, content: str, at_ms: int) -> None:
-        """Show a notice."""
-        self._event(f"-- {content}", at_ms)
-
-    def warn(self, content: str, at_ms: int) -> None:
-        """Show a warning."""
-        self._event(f"!! {content}", at_ms)
-
-    def moved(self, change: Presence) -> None:
-        """Show that somebody came or left, and how many are here."""
-        self._event(f"-- {change.text}", change.at_ms)
-        self._row(f"Users Connected: {change.here}")
-
-    def plain(self, content: str) -> None:
-        """Show a row without time or mark."""
-        self._row(content)
-
-    def status(self, status: Status) -> None:
-        """Show nothing: what changes is told in rows."""
-
-    def draw(self, now: float) -> None:
-        """Show what waited while somebody typed, once they pause."""
-        if self._held and not self._is_typing(now):
-            self._release()
-
-    def _event(self, content: str, at_ms: int) -> None:
-        clock = time.strftime("%H:%M", time.localtime(at_ms / 1000))
-        self._row(f"{clock} {content}")
-
-    def _row(self, content: str) -> None:
-        self._held.append(text.clean(content).replace("\n", "\n    "))
-        if not self._is_typing(time.monotonic()):
-            self._release()
-
-    def _is_typing(self, now: float) -> bool:
-        return bool(self._shown) and self._typed_at_s is not None and now < self._pause_s()
-
-    def _pause_s(self) -> float:
-        return (self._typed_at_s or 0.0) + TYPING_S
-
-    def _release(self) -> None:
-        """Write the rows that waited; what is being typed is repeated under them."""
-        if not self._held:
-            return
-        shown, self._shown = self._shown, ""
-        self._write(("\n" if shown else "") + "\n".join(self._held) + "\n" + shown)
-        self._shown = shown
-        self._held.clear()
-
-    def _write(self, content: str) -> None:
-        self._output.put(content.encode(self._encoding, "replace"))
-
-    def flush(self) -> None:
-        """Write what the terminal takes."""
-        self._output.flush()
-
-    @property
-    def unwritten_bytes(self) -> int:
-        """What the terminal has not taken yet."""
-        return len(self._output)
-
-    def deadline(self) -> float | None:
-        """Return when typing counts as paused, or a lone ESC as a key."""
-        times = [self._keys.deadline()]
-        if self._held:
-            times.append(self._pause_s())
-        return min((at for at in times if at is not None), default=None)
-
-    def tick(self, now: float) -> list[Outcome]:
-        """Let a lone ESC become a key."""
-        return self._apply(self._keys.tick(now), now) if self._is_terminal else []
-
-
-# ------------------------------------------------------------------------------------------- Screen
-
-_MODES_ON: Final = b"\x1b[?2004h\x1b[?1004h"
-_MODES_OFF: Final = b"\x1b[?1004l\x1b[?2004l"
-_PIPE_BYTES: Final = 1024 * 1024
-_SET_PIPE_SIZE: Final = 1031  # Linux F_SETPIPE_SZ
-FRAME_S: Final = 1 / 30
-LEAST_ROWS: Final = 4
-_TERMINFO_KEYS: Final = {
-    "kcuu1": "up",
-    "kcud1": "down",
-    "kcuf1": "right",
-    "kcub1": "left",
-    "khome": "home",
-    "kend": "end",
-    "kpp": "pgup",
-    "knp": "pgdn",
-    "kdch1": "delete",
-    "kich1": "insert",
-    "kcbt": "shift-tab",
-    "kf1": "f1",
-}
-
-
-class Screen:
-    """The curses view: history, one status row, the input (UX.md 1). Nothing else knows curses.
-
-    curses writes into a pipe that we carry to a non-blocking terminal, so a terminal that does not
-    read never holds us up; while it has not taken the last frame, no other is drawn.
-    """
-
-    def __init__(self, *, colour: bool) -> None:
-        self._wants_colour = colour
-        self._tty = os.ttyname(0)
-        self.output_fd = os.open(self._tty, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
-        self._output = Output(self.output_fd, waits=False)
-        self._pipe_out = -1
-        self._saved_fd = -1
-        self._window: curses.window | None = None
-        self._keys = Keys()
-        self.sources: Callable[[], Sources] = lambda: Sources((), {}, lambda _: ())
-        self._editor = Editor(lambda: self.sources())
-        self._question: Prompt | None = None
-        self._history = Scrollback(lambda seconds: time.localtime(seconds), 0)
-        self._status = Status("", "", 0, "connecting", 0, ())
-        self._colours = 0
-        self._attributes: dict[Style, int] = {}
-        self._pairs: dict[int, int] = {}
-        self._is_input_dirty = self._is_history_dirty = True
-        self._history_at_s = 0.0
-        self._stderr = sys.stderr
-
-    # --- The terminal.
-
-    def start(self) -> None:
-        """Enter curses with its output in a pipe."""
-        # ncurses would believe these rather than the terminal, for ever.
-        os.environ.pop("LINES", None)
-        os.environ.pop("COLUMNS", None)
-        self._pipe_out, pipe_in = os.pipe()
-        os.set_blocking(self._pipe_out, False)
-        if sys.platform == "linux":
-            with contextlib.suppress(OSError):
-                fcntl.fcntl(pipe_in, _SET_PIPE_SIZE, _PIPE_BYTES)
-        self._saved_fd = os.dup(1)
-        os.dup2(pipe_in, 1)
-        os.close(pipe_in)
-        # What is written to standard error now would be typed over the screen.
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123 - closed in stop()
-        self._window = curses.initscr()
-        curses.raw()
-        curses.noecho()
-        self._set_colours()
-        strings = {curses.tigetstr(name): key for name, key in _TERMINFO_KEYS.items()}
-        self._keys = Keys({string: key for string, key in strings.items() if string})
-        self._history = Scrollback(lambda seconds: time.localtime(seconds), self._colours)
-        self._enter_modes()
-        self.resized()
-
-    def _set_colours(self) -> None:
-        if not (self._wants_colour and curses.has_colors()):
-            return
-        try:
-            curses.start_color()
-            curses.use_default_colors()
-        except curses.error:
-            return
-        self._colours = 256 if curses.COLORS >= 256 else 8 if curses.COLORS >= 8 else 0
-
-    def _enter_modes(self) -> None:
-        self._pump()
-        self._output.put(_MODES_ON)
-
-    def stop(self) -> None:
-        """Leave curses, and drain what it wrote, for at most two seconds."""
-        if self._window is None:
-            return
-        self._output.put(_MODES_OFF)
-        curses.endwin()
-        self._pump()
-        self._window = None
-        os.dup2(self._saved_fd, 1)
-        os.close(self._saved_fd)
-        deadline_s = time.monotonic() + LEAVE_S
-        while len(self._output) and time.monotonic() < deadline_s:
-            _wait_writable(self.output_fd, deadline_s - time.monotonic())
-            self._output.flush()
-        os.close(self._pipe_out)
-        os.close(self.output_fd)
-        sys.stderr.close()
-        sys.stderr = self._stderr
-
-    def suspend(self) -> None:
-        """Give the terminal back, stop until SIGCONT, and take it again."""
-        self._output.put(_MODES_OFF)
-        curses.def_prog_mode()
-        curses.endwin()
-        self._pump()
-        deadline_s = time.monotonic() + LEAVE_S
-        while len(self._output) and time.monotonic() < deadline_s:
-            _wait_writable(self.output_fd, deadline_s - time.monotonic())
-            self._output.flush()
-        os.kill(0, signal.SIGTSTP)
-        curses.reset_prog_mode()
-        self._enter_modes()
-        self.resized()
-
-    def resized(self) -> None:
-        """Lay everything out anew."""
-        if self._window is None:
-            return
-        size = os.get_terminal_size(self.output_fd)
-        with contextlib.suppress(curses.error):
-            curses.resizeterm(max(1, size.lines), max(1, size.columns))
-        self._window.clearok(True)
-        self._is_input_dirty = self._is_history_dirty = True
-        self._history_at_s = 0.0
-
-    # --- Input.
-
-    def receive(self, data: bytes, now: float) -> list[Outcome]:
-        """Take keys; what only moves the view is done here."""
-        return self._apply(self._keys.receive(data, now), now)
-
-    def tick(self, now: float) -> list[Outcome]:
-        """Let a lone ESC become a key, and tell of lines that wait long."""
-        at = self._history.deadline()
-        if at is not None and at <= now:
-            self._history.tick(now)
-            self._is_history_dirty = True
-        return self._apply(self._keys.tick(now), now)
-
-    def _apply(self, events: list[KeyEvent], now: float) -> list[Outcome]:
-        outcomes: list[Outcome] = []
-        for event in events:
-            if isinstance(event, Focus):
-                self._history.focus(event.is_gained)
-            else:
-                self._history.key(now)
-            self._is_input_dirty = True
-            if self._question is not None:
-                reply = self._question.apply(event)
-                if reply is not None:
-                    outcomes.append(reply)
-                continue
-            outcome = self._editor.apply(event)
-            if outcome is not None:
-                outcomes += self._moved(outcome)
-        return outcomes
-
-    def _moved(self, outcome: Action | Submit | Scroll) -> list[Outcome]:
-        """Move the view if that is all that was asked; else hand it on."""
-        history = self._history
-        match outcome:
-            case Scroll():
-                history.scroll(outcome.rows)
-            case Action.PAGE_UP:
-                history.page(1)
-            case Action.PAGE_DOWN:
-                history.page(-1)
-            case Action.OLDEST:
-                history.oldest()
-            case Action.NEWEST | Action.ESCAPE:
-                history.newest()
-            case Action.UNREAD:
-                history.to_unread()
-            case Action.MENTION:
-                history.to_mention()
-            case Action.REPAINT:
-                self.resized()
-            case _:
-                return [outcome]
-        self._is_history_dirty = True
-        self._history_at_s = 0.0
-        return []
-
-    def ask(self, prompt: Prompt | None) -> None:
-        """Put a question in the place of the input, or take it away."""
-        self._question = prompt
-        self._is_input_dirty = True
-
-    # --- History.
-
-    def said(self, message: Message) -> None:
-        """Show a message; our own moves to its place in the log."""
-        is_action = message.text.startswith("/me ")
-        mark = Mark.VERIFIED if message.is_verified else Mark.NONE
-        if message.is_direct:
-            mark = Mark.DIRECT
-        to = f"to {message.to or 'you'}: " if message.is_direct else ""
-        line = Line(
-            message.at_ms,
-            message.text[4:] if is_action else to + message.text,
-            Kind.ACTION if is_action else Kind.SAY,
-            message.name,
-            message.identity,
-            mark,
-            message.is_own,
-        )
-        now = time.monotonic()
-        if message.line:
-            self._history.echo(message.line, line, now)
-        else:
-            self._history.push(line, now)
-        self._is_history_dirty = True
-
-    def typed(self, line: int, content: str, to: str) -> None:
-        """Show our own text, dim until its echo."""
-        is_action = content.startswith("/me ")
-        own = Line(
-            time.time_ns() // 1_000_000,
-            content[4:] if is_action else (f"to {to}: " if to else "") + content,
-            Kind.ACTION if is_action else Kind.SAY,
-            self._status.name,
-            is_own=True,
-        )
-        self._history.pend(line, own, time.monotonic())
-        self._is_history_dirty = True
-
-    def notice(self, content: str, at_ms: int) -> None:
-        """Show a notice."""
-        self._push(Line(at_ms, content, Kind.NOTICE))
-
-    def warn(self, content: str, at_ms: int) -> None:
-        """Show a warning."""
-        self._push(Line(at_ms, content, Kind.WARNING))
-
-    def _push(self, line: Line) -> None:
-        self._history.push(line, time.monotonic())
-        self._is_history_dirty = True
-
-    def moved(self, change: Presence) -> None:
-        """Show that somebody came or left, folded with what they did a moment ago."""
-        line = Line(change.at_ms, change.text, Kind.NOTICE, change.name, change.identity)
-        self._history.presence(change.is_coming, line, time.monotonic())
-        self._is_history_dirty = True
-
-    def plain(self, content: str) -> None:
-        """Show a row of nothing but text, to be copied."""
-        self._push(Line(time.time_ns() // 1_000_000, content, Kind.BARE))
-
-    def status(self, status: Status) -> None:
-        """Show where we stand."""
-        self._status = status
-        self._is_input_dirty = True
-
-    # --- Drawing.
-
-    def deadline(self) -> float | None:
-        """Return when the next frame is due, or a key."""
-        times = [self._keys.deadline(), self._history.deadline()]
-        if self._is_history_dirty and not len(self._output):
-            times.append(self._history_at_s)
-        return min((at for at in times if at is not None), default=None)
-
-    def draw(self, now: float) -> None:
-        """Draw what changed: a key at once, the history at most 30 times a second."""
-        window = self._window
-        if window is None or len(self._output):
-            return
-        is_history_due = self._is_history_dirty and now >= self._history_at_s
-        if not self._is_input_dirty and not is_history_due:
-            return
-        rows, columns = window.getmaxyx()
-        prompt_rows = min(6, rows // 3) if rows >= LEAST_ROWS else 1
-        source = self._question or self._editor
-        layout = source.layout(columns, max(1, prompt_rows))
-        history_rows = rows - len(layout.rows) - 1
-        is_small = columns < LEAST_COLUMNS or rows < LEAST_ROWS
-        if is_history_due and history_rows > 0 and not is_small:
-            for y, row in enumerate(self._history.view(columns, history_rows)):
-                self._draw_row(window, y, row)
-            self._history_at_s = now + FRAME_S
-        self._is_history_dirty = self._is_history_dirty and not is_history_due
-        if history_rows >= 0:
-            status = text.cut(self._status_text(columns), columns)
-            self._draw_row(window, history_rows, (Span(status.ljust(columns), REVERSE),))
-        for y, content in enumerate(layout.rows, history_rows + 1):
-            self._draw_row(window, y, (Span(content),))
-        self._is_input_dirty = False
-        with contextlib.suppress(curses.error):
-            window.move(history_rows + 1 + layout.row, min(layout.cell, columns - 1))
-        window.noutrefresh()
-        curses.doupdate()
-        self._pump()
-
-    def _draw_row(self, window: curses.window, y: int, row: Row) -> None:
-        with contextlib.suppress(curses.error):
-            window.move(y, 0)
-            window.clrtoeol()
-            for span in row:
-                # The last cell of the screen is painted, and then raises: nothing follows it.
-                window.addstr(span.text, self._attribute(span.style))
-
-    def _attribute(self, style: Style) -> int:
-        attribute = self._attributes.get(style)
-        if attribute is None:
-            attribute = curses.A_NORMAL
-            for is_set, flag in (
-                (style.bold, curses.A_BOLD),
-                (style.dim, curses.A_DIM),
-                (style.reverse, curses.A_REVERSE),
-                (style.underline, curses.A_UNDERLINE),
-            ):
-                attribute |= flag if is_set else 0
-            if style.colour is not None and self._colours:
-                attribute |= curses.color_pair(self._pair(style.colour))
-            self._attributes[style] = attribute
-        return attribute
-
-    def _pair(self, colour: int) -> int:
-        if colour not in self._pairs:
-            self._pairs[colour] = len(self._pairs) + 1
-            curses.init_pair(self._pairs[colour], colour, -1)
-        return self._pairs[colour]
-
-    def _status_text(self, columns: int) -> str:
-        status = self._status
-        parts = [f" {status.room}", status.name, f"{status.here} here", status.state]
-        return "  ".join(part for part in parts if part)
-
-    def _pump(self) -> None:
-        """Take what curses wrote to where it does not wait."""
-        with contextlib.suppress(BlockingIOError):
-            while data := os.read(self._pipe_out, READ_BYTES):
-                self._output.put(data)
-
-    def flush(self) -> None:
-        """Write what the terminal takes."""
-        self._output.flush()
-
-    @property
-    def unwritten_bytes(self) -> int:
-        """What the terminal has not taken yet."""
-        return len(self._output)
-
-
-# ---------------------------------------------------------------------------------------- Terminals
-
-
-def _view(settings: config.ClientConfig) -> View:
-    """Choose the view; why a screen cannot be had is told in one sentence."""
-    if settings.plain:
-        return Lines()
-    term = os.environ.get("TERM", "")
-    why = ""
-    if not (_is_terminal(0) and _is_terminal(1)):
-        why = "Input or output is no terminal"
-    elif not HAS_CURSES:
-        why = "This Python has no curses"
-    elif term in ("", "dumb", "unknown"):
-        why = f"The terminal type is {term or 'not set'}"
-    else:
-        try:
-            curses.setupterm(term, 1)
-        except curses.error:
-            why = f"The terminal type {text.clean(term, multiline=False)} is not known here"
-    if why:
-        _say(f"{why}: line mode.")
-        return Lines()
-    return Screen(colour=settings.colour)
-
-
-def _is_terminal(fd: int) -> bool:
-    try:
-        return os.isatty(fd)
-    except OSError:
-        return False
-
-
-def _cbreak(fd: int) -> list[Any]:
-    """Let keys through one by one, unechoed, and return the modes before; signals stay on."""
-    before = termios.tcgetattr(fd)
-    modes = termios.tcgetattr(fd)
-    modes[3] &= ~(termios.ICANON | termios.ECHO)
-    modes[0] &= ~termios.ICRNL
-    termios.tcsetattr(fd, termios.TCSADRAIN, modes)
-    return before
-
-
-def _wait_writable(fd: int, timeout_s: float) -> None:
-    with selectors.SelectSelector() as selector, contextlib.suppress(OSError, ValueError):
-        selector.register(fd, selectors.EVENT_WRITE)
-        selector.select(max(0.0, timeout_s))
 
 
 # ------------------------------------------------------------------------------------------- Client
@@ -1138,7 +355,7 @@ class Client:
         match intent:
             case commands.Say():
                 line = conversation.say(intent.text)
-                self._view.typed(line, intent.text, "")
+                self._view.typed(line, intent.text, "", _at_ms())
             case commands.Help():
                 self._rows(sentences.help_rows(intent.topic, KEYS_HELP))
             case commands.Who():
@@ -1419,7 +636,7 @@ class Client:
             self._notice(f"Connection lost. Retrying in {wait}.")
 
     def _can_ask(self) -> bool:
-        return self._has_input and self._settings.password is None and _is_terminal(0)
+        return self._has_input and self._settings.password is None and is_terminal(0)
 
     def _ask_password(self) -> None:
         self._close_pipe()
@@ -1525,7 +742,7 @@ class Client:
                 self._view.resized()
 
     def _say_disconnected(self) -> None:
-        self._view.plain(f"Disconnected to the `{self._url}` server.")
+        self._view.plain(f"Disconnected to the `{self._url}` server.", _at_ms())
         if self._conversation.phase is Phase.LIVE and self._pipe is not None:
             self._conversation.leave()
             self._send(time.monotonic())
@@ -1574,15 +791,15 @@ class Client:
         self._lost_at_s = None
         rows = sentences.first_rows(joined, conversation)
         if isinstance(self._view, Lines):
-            self._view.plain(f"Connected to `{self._url}` server.")
-            self._view.plain(f"You are connected as `{conversation.username}`.")
-            self._view.plain(f"Users Connected: {conversation.members}")
+            self._view.plain(f"Connected to `{self._url}` server.", _at_ms())
+            self._view.plain(f"You are connected as `{conversation.username}`.", _at_ms())
+            self._view.plain(f"Users Connected: {conversation.members}", _at_ms())
             rows = rows[1:-1]
         self._rows(rows)
 
     def _on_gone(self) -> None:
         if isinstance(self._view, Lines):
-            self._view.plain(f"Disconnected to the `{self._url}` server.")
+            self._view.plain(f"Disconnected to the `{self._url}` server.", _at_ms())
         if self._pipe is not None:
             self._pipe.link.close(time.monotonic())
         self.exit_code = 0
@@ -1616,7 +833,7 @@ class Client:
         self._view.said(message)
 
     def _notice(self, sentence: str) -> None:
-        self._view.notice(sentence, time.time_ns() // 1_000_000)
+        self._view.notice(sentence, _at_ms())
 
     def _rows(self, rows: list[str]) -> None:
         for row in rows:
@@ -1689,6 +906,10 @@ def _paths(prefix: str) -> list[str]:
     ]
 
 
+def _at_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
 def _feed(sock: socket.socket) -> None:
     """Copy standard input into a socket, for a loop whose selector cannot wait for it."""
     with contextlib.suppress(OSError), sock:
@@ -1750,6 +971,29 @@ def main(argv: list[str]) -> int:
     if client.last_words:
         _say(client.last_words)
     return code
+
+
+def _view(settings: config.ClientConfig) -> View:
+    """Choose the view; why a screen cannot be had is told in one sentence."""
+    if settings.plain:
+        return Lines()
+    why = ""
+    if not (is_terminal(0) and is_terminal(1)):
+        why = "Input or output is no terminal"
+    elif os.environ.get("TERM", "") in ("", "dumb", "unknown"):
+        why = "The terminal type is dumb or not set"
+    else:
+        try:
+            # Here, because Windows has none of it, and line mode needs none of it.
+            from common.view.screen import Screen
+
+            return Screen(has_colour=settings.colour)
+        except ImportError:
+            why = "This Python has no curses"
+        except FileError as problem:
+            why = str(problem).rstrip(".")
+    _say(f"{why}: line mode.")
+    return Lines()
 
 
 def _url(invitation: ticket.Ticket) -> str:

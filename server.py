@@ -17,6 +17,7 @@ import heapq
 import ipaddress
 import itertools
 import logging
+import math
 import os
 import queue
 import secrets
@@ -97,6 +98,8 @@ PASSED_BYTES: Final = 1024 * 1024
 """Chunks waiting for one member; more are dropped, and asked for again."""
 UNSENT_BYTES: Final = 256 * 1024
 """Answers (pongs) waiting for one connection; above it we stop reading what would make more."""
+MAX_MISSED: Final = 65_535
+"""What WELCOME can count; a slow reader can make the log retain more than PROTOCOL.md 9 asks."""
 PRUNE_EVERY: Final = 1_024
 ACCEPTS_PER_TURN: Final = 64
 ACCEPT_PAUSE_S: Final = 0.5
@@ -263,7 +266,6 @@ class Gate:
             if not is_fresh:
                 if held is None or not held.is_by(hello):
                     raise Refused(410, "this session is over")
-                held.is_connected = True
                 return self._rooms[hello.room], None
             if hello.session in self._sessions:
                 raise ProtocolError("the session is a member already")
@@ -278,12 +280,15 @@ class Gate:
                 self._rooms[hello.room] = self._make_room(hello.room)
             return self._rooms[hello.room], replaced
 
-    def lost(self, seat: Seat) -> None:
-        """Note that the holder's connection ended: the name is held on, but may be replaced."""
+    def note(self, seat: Seat) -> None:
+        """Note whether the holder of a name is connected, after any change: if not, it is replaceable.
+
+        It is read here, under the lock, so that whichever loop comes last is right.
+        """
         with self._lock:
             held = self._held.get(names.key(seat.username))
             if held is not None and held.session == seat.session:
-                held.is_connected = False
+                held.is_connected = seat.holder is not None
 
     def release(self, seat: Seat) -> None:
         """Free the name of a member that has left; an empty room is forgotten."""
@@ -428,6 +433,7 @@ class Room:
         self._roster = Roster()
         self._transcript = Transcript.begin(room_id, room_log.log_id)
         self._grace_s = grace_s
+        self._appends = 0
 
     @property
     def path(self) -> str:
@@ -482,13 +488,17 @@ class Room:
                 raise Refused(410, "too much was missed")
             if not cards.may_replace(seat.card, card):
                 raise ProtocolError("a card that is not the member's")
+            cursor = Cursor(join.room_seq, join.mail_seq)
+            count = self._log.missed(seat.number, cursor)
+            if count > MAX_MISSED:
+                raise Refused(410, "too much was missed")
             seat.step(SeatStep.RESUMED)
             seat.holder = holder
-            seat.cursor = Cursor(join.room_seq, join.mail_seq)
+            seat.cursor = cursor
             seat.passed.clear()
             seat.passed_bytes = 0
-            count = self._log.missed(seat.number, seat.cursor)
-            seat.missed = (self._log.room_seq, Seq(join.mail_seq + count))
+            missed_mail = count - (self._log.room_seq - join.room_seq)
+            seat.missed = (self._log.room_seq, Seq(join.mail_seq + missed_mail))
             welcome = self._welcome(seat, is_resumed=True, count=count, h=h)
             if card.encoded != seat.card.encoded:
                 self._log_card(seat, card, now, at_ms)
@@ -507,8 +517,13 @@ class Room:
         )
         return records.from_relay(Kind.WELCOME, body.encode())
 
-    def receive(self, seat: Seat, record: Sent, now: float, at_ms: int) -> list[Delivered]:
+    def receive(
+        self, seat: Seat, holder: object, record: Sent, now: float, at_ms: int
+    ) -> list[Delivered]:
         """Take a record from a seat: reply to it, pass it to one seat, or append it.
+
+        What an older connection still has to say is dropped: its sender, who resumed, takes it for
+        never logged, and says it again.
 
         Returns:
             What is replied.
@@ -518,7 +533,7 @@ class Room:
             Refused: 412.
         """
         with self._lock:
-            if seat.state is not SeatState.SEATED:
+            if seat.state is not SeatState.SEATED or seat.holder is not holder:
                 return []
             self._roster.check(seat, record, self._log.room_seq)
             entry = Delivered(record.kind, seat.number, record.to, Seq(0), at_ms, record.body)
@@ -527,6 +542,7 @@ class Room:
                     self._append(entry, now)
                 case Kind.MESSAGE | Kind.SENDER_KEY:
                     self._log.append_mail(entry, now)
+                    self._count_append()
                 case Kind.CARD:
                     card = cards.decode(record.body, self.room_id)
                     if not cards.may_replace(seat.card, card):
@@ -586,9 +602,13 @@ class Room:
         with self._lock:
             if seat.holder is not holder:
                 return b""
-            if seat.passed:
-                return self._take_passed(seat)
-            return self._log.read(seat.number, seat.cursor, MAX_PLAINTEXT_BYTES)
+            cursor = seat.cursor
+            is_missed = cursor.room < seat.missed[0] or cursor.mail < seat.missed[1]
+            batch = self._log.read(seat.number, cursor, MAX_PLAINTEXT_BYTES)
+            if is_missed or not batch:
+                cursor.oldest_s = math.inf
+            # Chunks yield to the log, or a member could hold it back from another with them.
+            return batch or self._take_passed(seat)
 
     def check_lag(self, seat: Seat, now: float) -> None:
         """Check a connection that does not take what it is sent; what it had missed is apart.
@@ -622,7 +642,11 @@ class Room:
 
     def _append(self, entry: Delivered, now: float) -> None:
         self._transcript.add(self._log.append(entry, now).encode())
-        if not self._log.room_seq % PRUNE_EVERY:
+        self._count_append()
+
+    def _count_append(self) -> None:
+        self._appends += 1
+        if not self._appends % PRUNE_EVERY:
             seats = self._roster.seats.values()
             self._log.prune({seat.number: seat.cursor for seat in seats if seat.holder})
 
@@ -836,7 +860,8 @@ class Loop:
         cost = max(len(data), (link.frames - frames) * FRAME_COST_BYTES)
         conn.in_bytes.take(cost, now)
         for event in events:
-            if link.state is State.OPEN or not isinstance(event, Sent):
+            # What a member said before its connection ended counts; nobody joins after that.
+            if link.state is State.OPEN or conn.seat is not None or not isinstance(event, Sent):
                 self._on_event(conn, event, now)
         self._throttle(conn, now)
 
@@ -899,9 +924,10 @@ class Loop:
             return
         if record.kind in (Kind.CARD, Kind.MESSAGE, Kind.COMMAND):
             conn.in_messages.take(1, now)
-        for reply in conn.room.receive(conn.seat, record, now, _at_ms()):
-            conn.pipe.link.send(reply)
-        if record.kind is Kind.LEAVE:
+        for reply in conn.room.receive(conn.seat, conn, record, now, _at_ms()):
+            if conn.pipe.link.state is State.OPEN:
+                conn.pipe.link.send(reply)
+        if conn.seat.state is SeatState.GONE:
             self._server.gate.release(conn.seat)
         self._server.wake(conn.room)
 
@@ -927,6 +953,7 @@ class Loop:
             seat, replies = room.join(conn, card, now, at_ms)
         else:
             seat, replies = room.resume(conn, card, join, now, at_ms)
+            self._server.gate.note(seat)
         self._settle(conn)
         conn.room, conn.seat = room, seat
         self._rooms.setdefault(room, set()).add(conn)
@@ -952,6 +979,8 @@ class Loop:
         is_sound = pipe.flush()
         if seat is not None and room is not None:
             try:
+                if seat.holder is not conn:
+                    self._check_seat(conn, seat, now)
                 while is_sound and not pipe.unsent_bytes and pipe.link.state is State.OPEN:
                     batch = room.read(seat, conn)
                     if not batch:
@@ -1060,7 +1089,7 @@ class Loop:
         expires_s = room.dropped(seat, conn, now)
         if expires_s is not None:
             heapq.heappush(self._graces, (expires_s, next(self._order), room, seat))
-            self._server.gate.lost(seat)
+            self._server.gate.note(seat)
         if is_held:
             why = text.clean(closed.why, multiline=False)
             who = text.clean(seat.username, multiline=False)

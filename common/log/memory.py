@@ -7,6 +7,7 @@ is there.
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,12 +29,13 @@ class Cursor:
     """How far one connection has been given the log; owned by that connection.
 
     Attributes:
-        oldest_s: when the first record of the last batch was appended, on the clock of `now`.
+        oldest_s: when the first record of the last batch was appended, on the clock of `now`;
+            infinite while nothing that counts is on its way.
     """
 
     room: Seq
     mail: Seq
-    oldest_s: float = 0.0
+    oldest_s: float = math.inf
 
 
 class Log(Protocol):
@@ -74,7 +76,7 @@ class Log(Protocol):
         """Return the size of what follows the cursor."""
 
     def prune(self, live: Mapping[MemberId, Cursor]) -> None:
-        """Drop what is past retention and read by all of `live`, whom a huge room does not await."""
+        """Drop what is past retention and read by all of `live`; a huge room waits for nobody."""
 
 
 class _Stream:
@@ -232,7 +234,7 @@ class MemoryLog:
         return unread if mail is None else unread + mail.bytes_after(cursor.mail)
 
     def prune(self, live: Mapping[MemberId, Cursor]) -> None:
-        """Drop what is past retention and read by all of `live`, whom a huge room does not await."""
+        """Drop what is past retention and read by all of `live`; a huge room waits for nobody."""
         room = self._room
         slowest = min((cursor.room for cursor in live.values()), default=room.last)
         room.drop_past(RETAINED_ROOM, slowest)

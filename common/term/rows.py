@@ -143,8 +143,8 @@ def colour(identity: bytes, colours: int) -> int | None:
 def wrap(text: str, cells: int, first_cells: int | None = None) -> list[tuple[int, int]]:
     """Return where each row of displayed text begins and ends.
 
-    A row ends at the last space that fits, else at the edge. What stands between two rows, and is
-    not drawn, is such a space, a newline, or both. cells: at least 2.
+    A row ends at the last space that fits, else at the edge. Between two rows stands nothing, or
+    what is not drawn: spaces, a newline, or both. cells: at least 2.
     """
     spans: list[tuple[int, int]] = []
     start = 0
@@ -164,7 +164,9 @@ def _wrapped_line(text: str, start: int, stop: int, room: int, cells: int) -> li
         after = end
         blank = text.rfind(" ", start, end + 1)
         if blank > start and not text[start:blank].isspace():
-            end, after = blank, blank + 1
+            end = after = blank
+            while after < stop and text[after] == " ":
+                after += 1
         spans.append((start, end))
         start, room = after, cells
     if start < stop or not spans:
@@ -195,7 +197,7 @@ def message(entry: Entry, time: struct_time, look: Look, tail: str = "") -> list
     if tail:
         rows = [tuple(Span(each.text, DIM.over(each.style)) for each in row) for row in rows]
         gap = look.columns - len(tail) - sum(width(span.text) for span in rows[-1])
-        rows[-1] += (Span(" " * gap), Span(tail, DIM))
+        rows[-1] += (Span(" " * gap + tail, DIM),)
     return rows
 
 

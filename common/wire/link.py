@@ -7,6 +7,7 @@ is the Noise handshake in the upgrade's headers, the bounds, and the split of fr
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
@@ -149,7 +150,7 @@ class _Link:
 
     def outgoing(self) -> list[bytes]:
         """Return the bytes that must leave now; an empty chunk means: then end the stream."""
-        if self._records:
+        if self._records and self.state is State.OPEN:
             self._seal_records()
         self._writes += self._ws.data_to_send()
         writes, self._writes = self._writes, []
@@ -236,27 +237,24 @@ class _Link:
         self._head = bytearray()
         return head, rest
 
-    def _open_frames(self, data: bytes, now: float) -> list[bytes]:
-        """Feed the WebSocket and return the records of every frame that came in.
+    def _open_frames(self, data: bytes, now: float) -> Iterator[bytes]:
+        """Feed the WebSocket and yield the records of every frame that came in.
+
+        What stands before a bad frame is yielded before it raises, as if it had come alone.
 
         Raises:
             Unauthentic: on a bad tag, or a message that is text or fragmented.
             ProtocolError: on a record of a length it cannot have.
         """
-        self._ws.receive_data(data)
-        found: list[bytes] = []
-        for event in self._ws.events_received():
-            if isinstance(event, Frame):
-                self.frames += 1
-                self._open_frame(event, found)
         self._alive(now)
-        return found
-
-    def _open_frame(self, frame: Frame, found: list[bytes]) -> None:
-        if frame.opcode is Opcode.BINARY and frame.fin and self._transport is not None:
-            found += records.split(self._transport.receiving.open(bytes(frame.data)))
-        elif frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
-            raise Unauthentic("a message is text or fragmented")
+        self._ws.receive_data(data)
+        frames = [event for event in self._ws.events_received() if isinstance(event, Frame)]
+        self.frames += len(frames)
+        for frame in frames:
+            if frame.opcode is Opcode.BINARY and frame.fin and self._transport is not None:
+                yield from records.split(self._transport.receiving.open(bytes(frame.data)))
+            elif frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+                raise Unauthentic("a message is text or fragmented")
 
     def _ended_by_peer(self) -> str | None:
         """Tell why the WebSocket is past use, or None while it is not."""
@@ -268,9 +266,10 @@ class _Link:
 
     def _close_frame(self, status: int, now: float) -> None:
         """Start the closing handshake; status 0 is a goodbye, code 1000."""
-        if self._records:
-            self._seal_records()
+        # A peer whose close came with what we answer takes nothing more.
         if self._ws.state is WsState.OPEN:
+            if self._records:
+                self._seal_records()
             self._ws.send_close(4000 + status if status else 1000)
         self._fail(now)
 
@@ -309,7 +308,8 @@ class ServerLink(_Link):
             if self.state is State.CONNECTING:
                 found += self._receive_head(data)
                 return found
-            found += map(records.decode_sent, self._open_frames(data, now))
+            for plain in self._open_frames(data, now):
+                found.append(records.decode_sent(plain))
         except (ProtocolError, Unauthentic) as error:
             found.append(self._bad(error, now))
             return found

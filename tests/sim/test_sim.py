@@ -32,14 +32,15 @@ class Act(Enum):
     NOTICE = auto()
     PAUSE = auto()
     WAIT = auto()
+    LATE = auto()
     QUIT = auto()
 
 
 # Some acts are worth more than others: without these, little gets said.
-WEIGHTED = [*Act, Act.FLOW, Act.FLOW, Act.FLOW, Act.SAY, Act.SAY, Act.WHISPER, Act.TURN, Act.RELAY]
+WEIGHTED = [*Act, *3 * [Act.FLOW, Act.SAY], *2 * [Act.WHISPER, Act.TURN, Act.NOTICE, Act.WAIT]]
 STEPS = st.lists(
     st.tuples(st.sampled_from(WEIGHTED), st.integers(0, len(NAMES) - 1), st.integers(0, 3000)),
-    min_size=20,
+    min_size=30,
     max_size=60,
 )
 
@@ -52,11 +53,15 @@ def do(world: World, act: Act, person: Person, amount: int) -> None:
             person.dial()
         case Act.FLOW:
             person.dial()
-            for _ in range(4):
+            for late in range(4):
                 person.turn()
-                world.carry_all()
+                if late == amount % 6:
+                    world.carry_all()
+                if person.connection:
+                    person.connection.up.carry()
                 world.relay.turn()
-                world.carry_all()
+                if person.connection:
+                    person.connection.down.carry()
             person.turn()
         case Act.SAY if person.conv.phase is not Phase.ENDED:
             person.say()
@@ -79,10 +84,13 @@ def do(world: World, act: Act, person: Person, amount: int) -> None:
         case Act.NOTICE:
             # The client sees that it is cut off; what it sent may still arrive, and late.
             person.notice()
+        case Act.LATE:
+            # Also what was sent on connections that their clients have given up.
+            world.carry_all()
         case Act.PAUSE:
-            world.now += amount / 100
+            world.now += amount / 1000
         case Act.WAIT:
-            world.now += 50 + amount / 20
+            world.wait(amount / 60)
         case Act.QUIT if person.conv.phase is Phase.LIVE:
             person.quit()
         case Act.QUIT if person.conv.phase is Phase.ENDED and person.connection is None:
@@ -91,12 +99,14 @@ def do(world: World, act: Act, person: Person, amount: int) -> None:
             pass
 
 
-@settings(max_examples=60)
+@settings(max_examples=2500)
 @given(steps=STEPS, capacity=st.sampled_from([700, 5_000, 1 << 20]))
 def test_no_line_is_lost_or_doubled_and_all_agree(
     steps: list[tuple[Act, int, int]], capacity: int
 ) -> None:
-    with World(NAMES, IDENTITIES, capacity=capacity) as world:
+    with World(NAMES, IDENTITIES, capacity=capacity, grace_s=30.0) as world:
+        for person in world.people:
+            do(world, Act.FLOW, person, 0)
         for act, index, amount in steps:
             do(world, act, world.people[index], amount)
         world.settle()

@@ -17,6 +17,8 @@ import server
 from common.config import ServerConfig
 from common.crypto.identity import Identity, RelayKey
 from common.errors import Refused
+from common.log.memory import Cursor
+from common.member import conversation
 from common.member.conversation import (
     Back,
     Came,
@@ -124,14 +126,6 @@ class Selector:
         self.masks.clear()
 
 
-def _no_sockets() -> tuple[Sock, Sock]:
-    a, b = Wire(1 << 20), Wire(1 << 20)
-    ends = Sock(a, b), Sock(b, a)
-    for end in ends:
-        mock.patch.object(end, "setblocking", create=True).start()
-    return ends
-
-
 class Relay:
     """The real server with one loop, turned by hand."""
 
@@ -140,6 +134,7 @@ class Relay:
         self.key = RelayKey.generate()
         self._world = world
         self.crashes = 0
+        self._accepted = 0
         with (
             mock.patch("selectors.DefaultSelector", Selector),
             mock.patch("socket.socketpair", lambda: (mock.Mock(), mock.Mock())),
@@ -153,16 +148,21 @@ class Relay:
     def accept(self, sock: Sock, network: str) -> server.Conn:
         """Take a connection as `Loop._accept` does."""
         now = self._world.now
-        conn = server.Conn(Pipe(sock, ServerLink(now)), f"{network}:1", network, now)
+        self._accepted += 1
+        address = f"{network}:{self._accepted:06}"
+        conn = server.Conn(Pipe(sock, ServerLink(now)), address, network, now)
         self.loop._conns.add(conn)
         self.loop._selector.register(sock, selectors.EVENT_READ, conn)
         self.loop._dirty[conn] = None
         return conn
 
     def turn(self) -> None:
-        """Do what the loop does when `select` returns: everybody who is ready, then the rest."""
+        """Do what the loop does when `select` returns: everybody who is ready, then the rest.
+
+        The newest connections come first, which is the harder order: a session may have older ones.
+        """
         loop, now = self.loop, self._world.now
-        for conn in sorted(loop._conns, key=lambda conn: conn.address):
+        for conn in sorted(loop._conns, key=lambda conn: conn.address[-6:], reverse=True):
             if conn.mask:
                 loop._on_conn(conn, conn.mask, now)
         loop._is_woken = False
@@ -336,6 +336,9 @@ class World:
             monotonic=lambda: self.now, time_ns=lambda: int(self.now * 1_000_000_000)
         )
         self._stack.enter_context(mock.patch.object(server, "time", clock))
+        # Cards and chains age within what a schedule can wait for.
+        self._stack.enter_context(mock.patch.object(conversation, "CARD_AGE_S", 100.0))
+        self._stack.enter_context(mock.patch.object(conversation, "CHAIN_AGE_S", 40.0))
         self.relay = Relay(self, ServerConfig(threads=1, grace_s=grace_s), self.psk)
         self.people = [
             Person(self, name, identity) for name, identity in zip(names, identities, strict=False)
@@ -379,6 +382,15 @@ class World:
             connection.up.carry()
             connection.down.carry()
 
+    def wait(self, seconds: float) -> None:
+        """Let time pass in which nothing arrives, and whoever is due does what is due."""
+        while seconds > 0:
+            self.now += min(seconds, 10.0)
+            seconds -= 10.0
+            self.relay.turn()
+            for person in self.people:
+                person.turn()
+
     def settle(self) -> None:
         """Mend everything, and go on until nobody has anything left to do."""
         for _ in range(600):
@@ -404,6 +416,9 @@ class World:
                 and not person.conv._unechoed
                 and person.conv._transcript is not None
                 and person.conv._transcript.seq == self.room._log.room_seq
+                and not self.room._log.missed(
+                    person.conv._number, Cursor(self.room._log.room_seq, person.conv._mail_seq)
+                )
             )
             for person in self.people
         )
@@ -420,7 +435,9 @@ class World:
             assert transcript is not None
             assert transcript.h == self.room._transcript.h
             present = {peer.name for peer in person.conv.peers.values()}
-            assert present == {other.name for other in live} - {person.name}
+            # One whose LEAVE was cut off is present until GRACE has passed.
+            over = {other.name for other in self.people if other.conv.phase is Phase.ENDED}
+            assert present - over == {other.name for other in live} - {person.name}
         for spoken in self.lines.values():
             assert spoken.is_echoed + spoken.is_undelivered == 1 or spoken.is_abandoned, spoken.text
             if not spoken.is_echoed or spoken.to is None:

@@ -1,0 +1,1 @@
+"""What a person sees: the client's terminal, by screen or by lines."""

@@ -1,0 +1,240 @@
+"""Line mode: one event a row, append-only, for screen readers and pipes (UX.md 8)."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from common.term import text
+from common.term.complete import Sources
+from common.term.editor import Action, Submit
+from common.term.keys import KeyEvent, Keys
+from common.term.prompt import Answer, Prompt, Reply
+from common.view.output import Output, is_terminal
+from common.view.view import Message, Outcome, Presence, Status, no_sources
+
+try:
+    import termios
+except ImportError:  # Windows: the terminal keeps its own line editing
+    HAS_TERMIOS = False
+else:
+    HAS_TERMIOS = True
+
+TYPING_S: Final = 2.0
+"""How long after a key arrivals still wait."""
+
+
+class Lines:
+    """Line mode: one event a row, append-only, for screen readers and pipes (UX.md 8)."""
+
+    def __init__(self) -> None:
+        self.output_fd = 1
+        self._output = Output(self.output_fd, is_shared=True)
+        self.sources: Callable[[], Sources] = no_sources
+        self._encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        # Without termios the terminal edits the line, and we see it at Enter.
+        self._is_terminal = HAS_TERMIOS and is_terminal(0) and is_terminal(self.output_fd)
+        self._keys = Keys()
+        self._input = Prompt("")
+        self._question: Prompt | None = None
+        self._shown = ""  # of what is being typed
+        self._partial = b""
+        self._held: list[str] = []
+        self._now = 0.0
+        self._typed_at_s: float | None = None
+        self._modes: list[Any] | None = None
+
+    # --- The terminal.
+
+    def start(self) -> None:
+        """Read keys one by one, so that arrivals never cut what is being typed."""
+        if self._is_terminal:
+            self._modes = _cbreak(0)
+
+    def stop(self) -> None:
+        """Write what is left, and give the terminal back."""
+        self._release()
+        if self._shown:
+            self._write("\n")
+        self._output.drain()
+        if self._modes is not None:
+            termios.tcsetattr(0, termios.TCSADRAIN, self._modes)
+
+    def suspend(self) -> None:
+        """Do nothing: in line mode the terminal itself suspends us."""
+
+    def resized(self) -> None:
+        """Take the terminal again after a suspension."""
+        if self._modes is not None:
+            _cbreak(0)
+            self._shown = ""
+            self._echo()
+
+    # --- Input.
+
+    def receive(self, data: bytes, now: float) -> list[Outcome]:
+        """Take keys from a terminal, or lines from anything else."""
+        self._now = now
+        if not self._is_terminal:
+            return list(self._lines(data))
+        return self._apply(self._keys.receive(data, now), now)
+
+    def _lines(self, data: bytes) -> Iterator[Outcome]:
+        *whole, self._partial = (self._partial + data).split(b"\n")
+        if not data and self._partial:
+            whole, self._partial = [self._partial], b""
+        for line in whole:
+            content = line.decode("utf-8", "replace").rstrip("\r")
+            if self._question is not None:
+                self._question = None
+                yield Answer(content, is_literal=False)
+            elif content.strip():
+                yield Submit(text.clean(content), is_literal=False)
+
+    def _apply(self, events: list[KeyEvent], now: float) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        for event in events:
+            prompt = self._question or self._input
+            reply = prompt.apply(event)
+            self._typed_at_s = now
+            if isinstance(reply, Answer):
+                self._echo(reply.text)
+                self._write("\n")
+                self._shown = ""
+                self._release()
+                if self._question is not None:
+                    outcomes.append(reply)
+                elif reply.text.strip():
+                    outcomes.append(Submit(reply.text.strip("\n"), reply.is_literal))
+                continue
+            self._echo()
+            match reply:
+                case Reply.ENDED:
+                    outcomes.append(Action.QUIT)
+                case Reply() if self._question is not None:
+                    outcomes.append(reply)
+                case _:
+                    pass
+        return outcomes
+
+    def _echo(self, typed: str | None = None) -> None:
+        """Make the last row show what is typed, the only thing that is ever taken back."""
+        prompt = self._question or self._input
+        content = prompt.text if typed is None else typed
+        shown = prompt.question + ("" if prompt.is_hidden else text.displayed(content))
+        shown = shown.replace("\n", " ")
+        pairs = zip(self._shown, shown, strict=False)
+        same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+        back = text.width(self._shown[same:])
+        self._write("\b \b" * back + shown[same:])
+        self._shown = shown
+
+    def ask(self, prompt: Prompt | None) -> None:
+        """Put a question in the place of the input, or take it away."""
+        self._question = prompt
+        if self._is_terminal:
+            self._echo()
+        elif prompt is not None:
+            self._write(prompt.question + "\n")
+
+    # --- Output.
+
+    def said(self, message: Message) -> None:
+        """Show a message, our own too: its row says that it is in the log."""
+        name = f"> {message.name}" if message.is_direct else message.name
+        if message.to:
+            name = f"> {message.name} to {message.to}"
+        said = message.text
+        if said.startswith("/me "):
+            self._event(f"* {name} {said[4:]}", message.at_ms)
+        else:
+            self._event(f"{name}: {said}", message.at_ms)
+
+    def typed(self, line: int, content: str, to: str, at_ms: int) -> None:
+        """Show nothing: the row comes with the echo, in its place."""
+
+    def notice(self, content: str, at_ms: int) -> None:
+        """Show a notice."""
+        self._event(f"-- {content}", at_ms)
+
+    def warn(self, content: str, at_ms: int) -> None:
+        """Show a warning."""
+        self._event(f"!! {content}", at_ms)
+
+    def moved(self, change: Presence) -> None:
+        """Show that somebody came or left, and how many are here."""
+        self._event(f"-- {change.text}", change.at_ms)
+        self._row(f"Users Connected: {change.here}")
+
+    def plain(self, content: str, at_ms: int) -> None:
+        """Show a row without time or mark."""
+        self._row(content)
+
+    def status(self, told: Status) -> None:
+        """Show nothing: what changes is told in rows."""
+
+    def draw(self, now: float) -> None:
+        """Show what waited while somebody typed, once they pause."""
+        self._now = now
+        if self._held and not self._is_typing():
+            self._release()
+
+    def _event(self, content: str, at_ms: int) -> None:
+        clock = time.strftime("%H:%M", time.localtime(at_ms / 1000))
+        self._row(f"{clock} {content}")
+
+    def _row(self, content: str) -> None:
+        self._held.append(text.clean(content).replace("\n", "\n    "))
+        if not self._is_typing():
+            self._release()
+
+    def _is_typing(self) -> bool:
+        return bool(self._shown) and self._now < self._pause_s()
+
+    def _pause_s(self) -> float:
+        return (self._typed_at_s or 0.0) + TYPING_S
+
+    def _release(self) -> None:
+        """Write the rows that waited; what is being typed is repeated under them."""
+        if not self._held:
+            return
+        shown, self._shown = self._shown, ""
+        self._write(("\n" if shown else "") + "\n".join(self._held) + "\n" + shown)
+        self._shown = shown
+        self._held.clear()
+
+    def _write(self, content: str) -> None:
+        self._output.put(content.encode(self._encoding, "replace"))
+
+    def flush(self) -> None:
+        """Write what the terminal takes."""
+        self._output.flush()
+
+    @property
+    def unwritten_bytes(self) -> int:
+        """What the terminal has not taken yet."""
+        return len(self._output)
+
+    def deadline(self) -> float | None:
+        """Return when typing counts as paused, or a lone ESC as a key."""
+        times = [self._keys.deadline()]
+        if self._held:
+            times.append(self._pause_s())
+        return min((at for at in times if at is not None), default=None)
+
+    def tick(self, now: float) -> list[Outcome]:
+        """Let a lone ESC become a key."""
+        return self._apply(self._keys.tick(now), now) if self._is_terminal else []
+
+
+def _cbreak(fd: int) -> list[Any]:
+    """Let keys through one by one, unechoed, and return the modes before; signals stay on."""
+    before = termios.tcgetattr(fd)
+    modes = termios.tcgetattr(fd)
+    modes[3] &= ~(termios.ICANON | termios.ECHO)
+    modes[0] &= ~termios.ICRNL
+    termios.tcsetattr(fd, termios.TCSADRAIN, modes)
+    return before

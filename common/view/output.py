@@ -1,0 +1,69 @@
+"""Bytes to a terminal or a pipe, never waiting for it."""
+
+from __future__ import annotations
+
+import os
+import select
+from typing import Final
+
+DRAIN_S: Final = 2.0
+"""How long a terminal that does not read may hold up our end."""
+_STEP_S: Final = 0.1
+_WRITE_BYTES: Final = 512
+"""POSIX PIPE_BUF: what a writable pipe takes without blocking."""
+
+
+class Output:
+    """What is on its way to a file descriptor."""
+
+    def __init__(self, fd: int, *, is_shared: bool) -> None:
+        """Write to `fd`; a shared one is in blocking mode, which is not ours to change."""
+        self._fd = fd
+        self._is_shared = is_shared
+        self._unwritten = bytearray()
+
+    def __len__(self) -> int:
+        return len(self._unwritten)
+
+    def put(self, data: bytes) -> None:
+        """Queue bytes."""
+        self._unwritten += data
+
+    def flush(self) -> None:
+        """Write while the descriptor takes it."""
+        while self._unwritten and (not self._is_shared or is_writable(self._fd, 0)):
+            size = _WRITE_BYTES if self._is_shared else len(self._unwritten)
+            try:
+                sent = os.write(self._fd, self._unwritten[:size])
+            except BlockingIOError:
+                return
+            except OSError:
+                # Nobody reads any more.
+                sent = len(self._unwritten)
+            del self._unwritten[:sent]
+
+    def drain(self) -> None:
+        """Write what is left, for at most DRAIN_S."""
+        for _ in range(int(DRAIN_S / _STEP_S)):
+            self.flush()
+            if not self._unwritten:
+                return
+            is_writable(self._fd, _STEP_S)
+
+
+def is_writable(fd: int, wait_s: float) -> bool:
+    """Tell whether a write would not block, waiting that long for it."""
+    if os.name != "posix" or fd >= 1024:
+        return True
+    try:
+        return bool(select.select([], [fd], [], wait_s)[1])
+    except (OSError, ValueError):
+        return True
+
+
+def is_terminal(fd: int) -> bool:
+    """Tell whether a descriptor is open on a terminal."""
+    try:
+        return os.isatty(fd)
+    except OSError:
+        return False

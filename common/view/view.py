@@ -1,0 +1,135 @@
+"""What a client tells its view, and what a view answers.
+
+A view takes a terminal, or a pipe, and knows nothing of relays and members. Whatever it is told is
+foreign text, and is cleaned on its way to a cell. It has no clock: `now` is what it was last told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from common.term.complete import Sources
+from common.term.editor import Action, Submit
+from common.term.prompt import Answer, Prompt, Reply
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Something said, as a view shows it; not cleaned yet.
+
+    Attributes:
+        identity: whose colour it has; empty for our own.
+        line: of our own text, the number under which it was shown as waiting; else 0.
+        to: whom our own direct text went to.
+    """
+
+    name: str
+    identity: bytes
+    text: str
+    at_ms: int
+    is_own: bool = False
+    is_direct: bool = False
+    is_verified: bool = False
+    line: int = 0
+    to: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """Somebody came or left; `here` counts who is now."""
+
+    name: str
+    identity: bytes
+    text: str
+    at_ms: int
+    is_coming: bool
+    here: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What the status row tells.
+
+    Attributes:
+        state: a word, empty when live.
+        changed: names whose identity key has changed.
+    """
+
+    room: str
+    name: str
+    here: int
+    state: str
+    waiting: int
+    changed: tuple[str, ...]
+
+
+Outcome = Action | Submit | Answer | Reply
+
+
+class View(Protocol):
+    """A screen, or lines; the client tells it everything and draws nothing itself."""
+
+    output_fd: int
+    sources: Callable[[], Sources]
+
+    def start(self) -> None:
+        """Take the terminal."""
+
+    def stop(self) -> None:
+        """Give the terminal back as it was found."""
+
+    def receive(self, data: bytes, now: float) -> list[Outcome]:
+        """Take what was typed, and return what it asks of the client."""
+
+    def said(self, message: Message) -> None:
+        """Show a message that is in the log."""
+
+    def typed(self, line: int, content: str, to: str, at_ms: int) -> None:
+        """Show our own text, which is not in the log yet."""
+
+    def notice(self, content: str, at_ms: int) -> None:
+        """Show a notice of ours."""
+
+    def warn(self, content: str, at_ms: int) -> None:
+        """Show what must catch the eye."""
+
+    def moved(self, change: Presence) -> None:
+        """Show that somebody came or left."""
+
+    def plain(self, content: str, at_ms: int) -> None:
+        """Show a row of nothing but text."""
+
+    def suspend(self) -> None:
+        """Give the terminal back, stop until SIGCONT, and take it again."""
+
+    def ask(self, prompt: Prompt | None) -> None:
+        """Put a question in the place of the input, or take it away."""
+
+    def status(self, told: Status) -> None:
+        """Show where we stand."""
+
+    def draw(self, now: float) -> None:
+        """Draw what has changed."""
+
+    def flush(self) -> None:
+        """Write what the terminal takes."""
+
+    @property
+    def unwritten_bytes(self) -> int:
+        """What the terminal has not taken yet."""
+
+    def deadline(self) -> float | None:
+        """Return when `tick` is next wanted."""
+
+    def tick(self, now: float) -> list[Outcome]:
+        """Let time pass."""
+
+    def resized(self) -> None:
+        """Note that the terminal has another size, or was ours to repaint."""
+
+
+def no_sources() -> Sources:
+    """Return nothing to complete with."""
+    return Sources((), {}, lambda _: ())

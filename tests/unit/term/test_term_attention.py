@@ -1,0 +1,66 @@
+"""Whom common.term.attention calls, and with what bytes."""
+
+from __future__ import annotations
+
+import pytest
+
+from common.term.attention import Alarm, mentions, notice, title
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "found"),
+    [
+        ("ace: look", ["ace"], True),
+        ("hey ACE!", ["ace"], True),
+        ("race faces", ["ace"], False),
+        ("ace_ ace1", ["ace"], False),
+        ("ac\u0065\u0301 aceé", ["ace"], False),
+        ("caf\u0065\u0301", ["café"], True),
+        ("Straße", ["STRASSE"], True),
+        ("a.c", ["a.c"], True),
+        ("abc", ["a.c"], False),
+        ("the deploy is red", ["ace", "deploy"], True),
+        ("nobody", [], False),
+        ("nobody", ["", " "], False),
+        ("日本 ace日", ["日本"], True),
+    ],
+)
+def test_mentions(text: str, words: list[str], found: bool) -> None:
+    assert mentions(text, words) is found
+
+
+def test_an_alarm_rings_once_in_three_seconds() -> None:
+    alarm = Alarm()
+    assert [alarm.may_ring(now) for now in (10.0, 10.1, 12.9, 13.0, 13.1, 99.0)] == [
+        True, False, False, True, False, True,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("environ", "begin"),
+    [
+        ({"TERM": "xterm-kitty"}, b"\x1b]99;;"),
+        ({"TERM": "xterm-256color", "KITTY_WINDOW_ID": "1"}, b"\x1b]99;;"),
+        ({"TERM": "foot"}, b"\x1b]777;notify;termchat;"),
+        ({"TERM": "rxvt-unicode-256color"}, b"\x1b]777;notify;termchat;"),
+        ({"TERM": "xterm-256color", "TERM_PROGRAM": "WezTerm"}, b"\x1b]777;notify;termchat;"),
+        ({"TERM": "xterm-ghostty"}, b"\x1b]777;notify;termchat;"),
+        ({"TERM": "xterm-256color", "VTE_VERSION": "7001"}, b"\x1b]777;notify;termchat;"),
+        ({"TERM": "xterm-256color"}, b"\x1b]9;"),
+        ({}, b"\x1b]9;"),
+    ],
+)
+def test_a_notice_is_one_sequence_that_holds_no_other(
+    environ: dict[str, str], begin: bytes
+) -> None:
+    sent = notice("lobby: \x1b\x07\x9c;b\nea" + "日" * 99, environ)
+    assert sent.startswith(begin)
+    assert sent.endswith(b"\x1b\\")
+    body = sent[len(begin) : -2].decode()
+    assert body.startswith("lobby: ␛␇<9C>,b ea日")
+    assert body.endswith("日~")
+    assert all(char.isprintable() for char in body)
+
+
+def test_title() -> None:
+    assert title("(2) lob\x07by\r") == "\x1b]2;(2) lob␇by \x1b\\".encode()
