@@ -66,7 +66,7 @@ try:
     from common.term.prompt import Answer, Prompt, Reply
     from common.view.lines import Lines
     from common.view.output import is_terminal
-    from common.view.view import Message, Outcome, Presence, Status, View
+    from common.view.view import MEANINGS, VALUES, Message, Outcome, Presence, Status, View
     from common.wire.link import ClientLink, Closed, Opened, State, parse_url
     from common.wire.pipe import Pipe
     from common.wire.records import Delivered
@@ -166,6 +166,7 @@ class Client:
         self._unsent: list[str] = []
         self._last_status: Status | None = None
         self._speakers: list[str] = []
+        self._look_alikes: set[int] = set()
         self.exit_code: int | None = None
         self.last_words = ""
 
@@ -174,7 +175,8 @@ class Client:
     def run(self) -> int:
         """Talk until the end; return the exit code (UX.md 8)."""
         self._selector.register(self._wake_out, selectors.EVENT_READ)
-        with _handled_signals(self._signals, self._wake_in):
+        has_screen = not isinstance(self._view, Lines)
+        with _handled_signals(self._signals, self._wake_in, has_screen=has_screen):
             self._view.start()
             try:
                 self._open_input()
@@ -235,7 +237,8 @@ class Client:
     def _watch(self) -> None:
         """Ask the selector for what is wanted now."""
         wanted: dict[int, int] = {}
-        if self._input_fd is not None and self._conversation.waiting < MANY_LINES:
+        is_wanted = self._view.has_keyboard and self._conversation.waiting < MANY_LINES
+        if self._input_fd is not None and is_wanted:
             wanted[self._input_fd] = selectors.EVENT_READ
         if self._view.unwritten_bytes:
             wanted[self._view.output_fd] = selectors.EVENT_WRITE
@@ -339,6 +342,8 @@ class Client:
                 self._retry_at_s = now
             case Action.HELP:
                 self._intend(commands.Help(""))
+            case Action.EDIT:
+                self._intend(commands.Edit())
             case Action.SUSPEND:
                 self._view.suspend()
                 if self._pipe is not None:
@@ -364,12 +369,49 @@ class Client:
                 self._verify(intent)
             case commands.Trust():
                 self._trust(self._peer(intent.name))
+            case commands.Find():
+                if not self._view.find(intent.text):
+                    what = f'"{intent.text}" is' if intent.text else "What you looked for is"
+                    raise UsageError(f"{what} not in this history.")
+            case commands.ToUnread():
+                if not self._view.to_unread():
+                    raise UsageError("There is no unread line.")
+            case commands.Clear():
+                self._view.clear()
+            case commands.Copy():
+                self._view.copy(intent.count, with_names=intent.with_names)
+            case commands.Urls():
+                self._view.copy_urls()
+            case commands.Edit():
+                self._view.edit()
+            case commands.Set():
+                self._set(intent)
             case commands.Leave(asks=True):
                 self._ask("Enter goodbye text (optional): ", self._on_goodbye)
             case commands.Leave():
                 self._quit(intent.text)
             case _:
                 assert_never(intent)
+
+    def _set(self, intent: commands.Set) -> None:
+        options = self._view.options
+        if not intent.name:
+            self._rows(
+                [
+                    f"{name} = {getattr(options, name) or '(none)'}: {meaning}"
+                    for name, meaning in MEANINGS.items()
+                ]
+            )
+            return
+        allowed = VALUES.get(intent.name, ())
+        if intent.name not in MEANINGS:
+            raise UsageError(f"No setting {intent.name}. /set lists them.")
+        if intent.value and allowed and intent.value not in allowed:
+            raise UsageError(f"Usage: /set {intent.name} {'|'.join(allowed)}")
+        if intent.value:
+            setattr(options, intent.name, intent.value)
+            self._view.apply_options()
+        self._notice(f"{intent.name} = {getattr(options, intent.name) or '(none)'}")
 
     def _peer(self, name: str) -> Peer:
         peer = self._conversation.find(name)
@@ -732,12 +774,18 @@ class Client:
                 self.exit_code = EXIT_INTERRUPTED
             case signal.SIGINT | signal.SIGTERM:
                 self._quit("")
+            case signal.SIGQUIT:
+                self.exit_code = 0
+            case signal.SIGTSTP:
+                self._act(Action.SUSPEND, time.monotonic())
             case signal.SIGHUP:
                 # The terminal is gone: what can be said without waiting is said.
                 if self._conversation.phase is Phase.LIVE and self._pipe is not None:
                     self._conversation.leave()
                     self._send(time.monotonic())
                 self.exit_code = 0
+            case signal.SIGCHLD:
+                pass  # `tick` looks after the editor
             case _:
                 self._view.resized()
 
@@ -763,6 +811,7 @@ class Client:
                 self._notice(sentences.back(event, away_s))
             case Came():
                 self._moved(event.peer, sentences.came(event, conversation.members), event.at_ms)
+                self._compare_name(event.peer)
             case Left():
                 sentence = sentences.left(event, conversation.members)
                 self._moved(event.peer, sentence, event.at_ms, is_coming=False)
@@ -781,6 +830,14 @@ class Client:
             case _:
                 assert_never(event)
 
+    def _compare_name(self, peer: Peer) -> None:
+        """Tell a new name from one here that it looks like."""
+        others = [other.name for other in self._conversation.peers.values() if other is not peer]
+        row = text.look_alike(peer.name, [self._conversation.username, *others])
+        if row is not None:
+            self._look_alikes.add(peer.number)
+            self._view.warn(row, _at_ms())
+
     def _moved(self, peer: Peer, sentence: str, at_ms: int, *, is_coming: bool = True) -> None:
         here = self._conversation.members
         identity = peer.card.identity
@@ -796,6 +853,9 @@ class Client:
             self._view.plain(f"Users Connected: {conversation.members}", _at_ms())
             rows = rows[1:-1]
         self._rows(rows)
+        self._look_alikes.clear()
+        for peer in joined.others:
+            self._compare_name(peer)
 
     def _on_gone(self) -> None:
         if isinstance(self._view, Lines):
@@ -829,6 +889,7 @@ class Client:
                 said.at_ms,
                 is_direct=said.is_direct,
                 is_verified=peer.standing is Standing.VERIFIED,
+                is_look_alike=peer.number in self._look_alikes,
             )
         self._view.said(message)
 
@@ -883,6 +944,13 @@ class Client:
                 "/help": (("keys", *(c.name for c in commands.COMMANDS)),),
                 "/who": (),
                 "/me": (Argument.TEXT,),
+                "/find": (Argument.TEXT,),
+                "/unread": (),
+                "/copy": (("-t",),),
+                "/url": (),
+                "/edit": (),
+                "/clear": (),
+                "/set": (tuple(MEANINGS), ("on", "off", "all")),
                 "/verify": (Argument.NAME, ("yes", "no")),
                 "/trust": (Argument.NAME,),
                 "/quit": (Argument.TEXT,),
@@ -918,13 +986,17 @@ def _feed(sock: socket.socket) -> None:
 
 
 @contextlib.contextmanager
-def _handled_signals(caught: deque[int], wake: socket.socket) -> Iterator[None]:
+def _handled_signals(
+    caught: deque[int], wake: socket.socket, *, has_screen: bool
+) -> Iterator[None]:
     """Put signals into a queue that the loop empties, and wake it."""
 
     def handle(signum: int, _frame: FrameType | None) -> None:
         caught.append(signum)
 
-    wanted = ["SIGINT", "SIGTERM", "SIGHUP", "SIGCONT", "SIGWINCH"]
+    wanted = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGCONT", "SIGWINCH", "SIGCHLD"]
+    if has_screen:
+        wanted.append("SIGTSTP")
     numbers = [getattr(signal, name) for name in wanted if hasattr(signal, name)]
     before = {number: signal.signal(number, handle) for number in numbers}
     if hasattr(signal, "SIGPIPE"):

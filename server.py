@@ -281,9 +281,9 @@ class Gate:
             return self._rooms[hello.room], replaced
 
     def note(self, seat: Seat) -> None:
-        """Note whether the holder of a name is connected, after any change: if not, it is replaceable.
+        """Note, after any change, whether a name's holder is connected; else it is replaceable.
 
-        It is read here, under the lock, so that whichever loop comes last is right.
+        That is read here, under the lock, so that whichever loop comes last is right.
         """
         with self._lock:
             held = self._held.get(names.key(seat.username))

@@ -119,7 +119,10 @@ class _Stream:
         return self.first - 1 <= seq <= self.last
 
     def bytes_after(self, seq: Seq) -> int:
-        return self.ends[-1] - self.ends[seq + 1 - self.first]
+        return self.ends[-1] - self.ends[max(0, seq + 1 - self.first)]
+
+    def bytes_from(self, position: int) -> int:
+        return self.ends[-1] - self.ends[bisect_left(self.positions, position)]
 
 
 class MemoryLog:
@@ -171,7 +174,7 @@ class MemoryLog:
         room = self._room
         mail = self._mail.get(number)
         start = cursor.room + 1 - room.first
-        if start < 0:
+        if start < 0 or (mail is not None and cursor.mail + 1 < mail.first):
             raise Refused(408, "Reading too slowly: what comes next is gone.")
         if mail is not None and cursor.mail != mail.last:
             return self._read_merged(room, start, mail, cursor, limit_bytes)
@@ -238,11 +241,20 @@ class MemoryLog:
         room = self._room
         slowest = min((cursor.room for cursor in live.values()), default=room.last)
         room.drop_past(RETAINED_ROOM, slowest)
-        too_large = room.ends[-1] - room.ends[0] - RETAINED_BYTES
-        if too_large > 0:
-            room.drop(bisect_left(room.ends, room.ends[0] + too_large))
         for number, mail in self._mail.items():
             mail.drop_past(RETAINED_MAIL, live[number].mail if number in live else mail.last)
+        self._fit()
+
+    def _fit(self) -> None:
+        """Drop the oldest records, of whatever stream, that are too much for memory."""
+        streams = [self._room, *self._mail.values()]
+        fits = bisect_left(
+            range(self._position + 1),
+            True,
+            key=lambda at: sum(stream.bytes_from(at) for stream in streams) <= RETAINED_BYTES,
+        )
+        for stream in streams:
+            stream.drop(bisect_left(stream.positions, fits))
 
 
 def _numbered(record: Delivered, last: Seq) -> Delivered:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from common.errors import UsageError
@@ -57,7 +58,57 @@ class Leave:
     asks: bool = False
 
 
-Intent = Say | Help | Who | Verify | Trust | Leave
+@dataclass(frozen=True, slots=True)
+class Find:
+    """Mark a text in the history and go to it; "" repeats."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToUnread:
+    """Go to the unread line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """Forget the history."""
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Print the last messages outside the screen."""
+
+    count: int
+    with_names: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Urls:
+    """Print the last URLs outside the screen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Edit the draft in an editor of the user's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    """Show the settings, or change one.
+
+    Attributes:
+        name: "" for all.
+        value: "" to show it.
+    """
+
+    name: str
+    value: str
+
+
+Intent = (
+    Say | Help | Who | Verify | Trust | Leave | Find | ToUnread | Clear | Copy | Urls | Edit | Set
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +135,25 @@ COMMANDS = (
         "the number to compare with NAME; yes once you did; alone: your own fingerprint",
     ),
     Command("/trust", "/trust NAME", "accepts a changed identity key of NAME", is_whole=True),
+    Command("/find", "/find TEXT", "marks TEXT and goes to it; /find repeats; Alt-N steps"),
+    Command("/unread", "/unread", "goes to the unread line"),
+    Command("/copy", "/copy [-t] [N]", "prints the last N messages to select from; -t: with names"),
+    Command("/url", "/url", "prints the last 20 URLs"),
+    Command("/edit", "/edit", "opens what you have typed in $VISUAL or $EDITOR"),
+    Command("/clear", "/clear", "forgets the history"),
+    Command("/set", "/set [NAME [VALUE]]", "shows or changes a setting"),
     Command("/quit", "/quit [TEXT]", "leaves, saying TEXT first", is_whole=True),
 )
 """In the order of `/help`."""
 
+COPIED = 50
 _ANSWERS = {"yes": True, "no": False}
+_BARE: dict[str, Callable[[], Intent]] = {
+    "/unread": ToUnread,
+    "/url": Urls,
+    "/edit": Edit,
+    "/clear": Clear,
+}
 
 
 def parse(line: str, *, is_literal: bool = False) -> Intent:
@@ -149,8 +214,25 @@ def _intent(command: Command, rest: str, line: str) -> Intent:
                 return Verify(words[0], _ANSWERS[words[1]])
         case "/trust" if rest and len(rest.split()) == 1:
             return Trust(rest)
+        case "/find":
+            return Find(rest)
+        case "/unread" | "/url" | "/edit" | "/clear" if not rest:
+            return _BARE[command.name]()
+        case "/copy":
+            words = rest.split()
+            with_names = words[:1] == ["-t"]
+            number = words[with_names:] or [str(COPIED)]
+            if len(number) == 1 and _is_count(number[0]):
+                return Copy(int(number[0]), with_names)
+        case "/set":
+            name, _, value = rest.partition(" ")
+            return Set(name, value.strip())
         case "/quit":
             return Leave(rest)
         case _:
             pass
     raise UsageError(f"Usage: {command.usage}")
+
+
+def _is_count(word: str) -> bool:
+    return word.isascii() and word.isdigit() and 0 < int(word[:7]) <= 100_000

@@ -320,6 +320,7 @@ class Conversation:
         self._joined_seq = Seq(0)
         self._transcript: Transcript | None = None
         self._last_number = 0
+        self._is_asking = False
         self._to_list = 0
         self._start = (Seq(0), b"")
         self._to_catch_up = 0
@@ -370,6 +371,8 @@ class Conversation:
             UsageError: if it cannot be sent; nothing is queued.
         """
         contents.check_text(text)
+        if to is not None and (self.peers.get(to.number) is not to or not to.is_trusted):
+            raise UsageError(f"{to.name} has left or is not trusted. Nothing was sent.")
         if self.phase is Phase.ENDED:
             raise UsageError("The conversation has ended. Nothing was sent.")
         if self.waiting >= MAX_WAITING:
@@ -420,12 +423,15 @@ class Conversation:
     def opened(self, handshake_hash: bytes, now: float) -> None:
         """Start to join, or to resume, on a link that has opened."""
         self._step(Step.OPENED)
+        self._is_asking = True
         if self._card is None or (self._card_age_s is not None and now >= self._card_age_s):
             self._make_card(now)
         if self._card is None:
             raise LocalProtocolError("there is no card")
-        if self._unechoed_card() is None and not self._is_card_echoed:
-            self._unechoed.append(_Unechoed(_card_record(self._card)))
+        record = _card_record(self._card)
+        if not self._is_card_echoed and all(sent.record != record for sent in self._unechoed):
+            # An older card may wait for its echo too: it is in the log, or never will be.
+            self._unechoed.append(_Unechoed(record))
         room_seq = Seq(self._transcript.seq) if self._transcript else Seq(0)
         log_id = self._log_id if self._transcript else bytes(records.LOG_ID_BYTES)
         auth = cards.prove(self.identity, self._card, handshake_hash)
@@ -434,11 +440,11 @@ class Conversation:
 
     def lost(self) -> list[Event]:
         """Note that the link is gone."""
-        self._step(Step.LOST)
         self._out.clear()
-        if self.phase is Phase.OFFLINE and self._transcript is None:
+        if self.phase is Phase.JOINING and self._transcript is None:
             # Cut off before the last MEMBER: this session may be a member that knows nobody.
-            self._forget()
+            return self.rejoin()
+        self._step(Step.LOST)
         return []
 
     def rejoin(self) -> list[Event]:
@@ -507,8 +513,9 @@ class Conversation:
                 assert_never(record.kind)
 
     def _on_welcome(self, welcome: Welcome) -> list[Event]:
-        if self.phase is not Phase.JOINING or (self._number and not self._transcript):
+        if self.phase is not Phase.JOINING or not self._is_asking:
             raise ProtocolError("a WELCOME that was not asked for")
+        self._is_asking = False
         if self._transcript is not None:
             ours = (self._log_id, self._number, True, self._transcript.seq, self._transcript.h)
             theirs = (welcome.log_id, welcome.number, welcome.resumed, welcome.room_seq, welcome.h)
@@ -544,8 +551,8 @@ class Conversation:
 
     def _on_stream(self, record: Delivered, now: float) -> list[Event]:
         transcript = self._transcript
-        if transcript is None or (not self._joined_seq and record.kind is not Kind.CARD):
-            raise ProtocolError("a stream record before our CARD")
+        if transcript is None or self._is_asking:
+            raise ProtocolError("a stream record before WELCOME, or between MEMBERs")
         is_room = record.kind in (Kind.CARD, Kind.LEAVE) or (
             record.kind is Kind.MESSAGE and not record.to
         )
@@ -596,11 +603,10 @@ class Conversation:
         return [Said(None, line.text, record.at_ms, line.number, is_direct=bool(name), to=name)]
 
     def _on_own_card(self, record: Delivered, transcript: Transcript, now: float) -> list[Event]:
-        if self._card is None:
-            raise LocalProtocolError("there is no card")
-        transcript.join(self._number, self._card.hash)
-        self._is_card_echoed = True
-        if len(self._card_keys) > 1:
+        card = cards.decode(record.body, self._room_id)
+        transcript.join(self._number, card.hash)
+        self._is_card_echoed = card == self._card
+        if self._is_card_echoed and len(self._card_keys) > 1:
             self._old_key_s = now + OLD_CARD_KEY_S
         if self._joined_seq:
             return []
@@ -780,9 +786,6 @@ class Conversation:
         self._card_age_s = now + CARD_AGE_S
         self._is_card_echoed = False
 
-    def _unechoed_card(self) -> _Unechoed | None:
-        return next((sent for sent in self._unechoed if sent.record.kind is Kind.CARD), None)
-
     def _catch_up(self) -> list[Event]:
         """See whether all that was missed is here; then what has no echo was never logged."""
         if self._to_catch_up:
@@ -793,7 +796,6 @@ class Conversation:
         events: list[Event] = [Back(self._missed)]
         lines: list[Line] = []
         gone: list[Line] = []
-        card = self._unechoed_card()
         for sent in self._unechoed:
             if sent.chain is not None and self._chains.get(sent.chain.chain.dest) is sent.chain:
                 # Its positions are used: what was sealed on it is sealed anew, on another.
@@ -801,7 +803,9 @@ class Conversation:
             if sent.line is not None:
                 is_here = sent.line.to is None or sent.line.to.number in self.peers
                 (lines if is_here else gone).append(sent.line)
-        self._unechoed = deque([card] if card else [])
+        # The card that our JOIN named is logged after what was missed.
+        named = [] if self._is_card_echoed or not self._card else [_card_record(self._card)]
+        self._unechoed = deque(_Unechoed(record) for record in named)
         self._outbox.extendleft(reversed(lines))
         if gone:
             events.append(Undelivered(gone))

@@ -69,12 +69,11 @@ class _Pending:
 
 @dataclass(slots=True)
 class _Coming:
-    """A row that tells of one person's coming and going, and may yet be folded with the next."""
+    """A row that tells that a person left, and may yet be folded with what follows."""
 
     number: int
     at_ms: int
-    began_by_coming: bool
-    times: int = 1
+    times: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,24 +143,27 @@ class Scrollback:
             self._entries[number - self._first].text = clean(text)
             self._cache.pop(number, None)
 
-    def presence(self, is_coming: bool, line: Line, now: float) -> None:
-        """Add that a person came or left, or fold it into the row that told so a moment ago.
+    def presence(self, is_coming: bool, line: Line, now: float, *, here: int) -> None:
+        """Add that a person came or left; who was gone for a moment has one row for both.
 
         line: a notice with the person's name and identity: another identity is another person.
+        here: how many are, after it.
         """
         who = (line.name, line.identity)
         last = self._comings.get(who)
         if last and last.number >= self._first and line.at_ms - last.at_ms < _FOLD_MS:
             last.at_ms = line.at_ms
-            is_round = is_coming != last.began_by_coming
-            last.times += not is_round
-            done = "joined and left" if last.began_by_coming else "left and came back"
+            last.times += is_coming
             often = f" ({last.times} times)" if last.times > 1 else ""
-            self.amend(last.number, f"{line.name} {done}{often}" if is_round else line.text)
+            back = f"{line.name} left and came back{often}. {here} here"
+            self.amend(last.number, back if is_coming else line.text)
             return
         if len(self._comings) >= _PEOPLE:
             self._comings.clear()
-        self._comings[who] = _Coming(self.push(line, now), line.at_ms, is_coming)
+        number = self.push(line, now)
+        self._comings.pop(who, None)
+        if not is_coming:
+            self._comings[who] = _Coming(number, line.at_ms)
 
     def pend(self, key: int, line: Line, now: float) -> None:
         """Show an own line that is on its way, at the bottom, and go there."""

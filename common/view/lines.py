@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from common.errors import UsageError
 from common.term import text
 from common.term.complete import Sources
 from common.term.editor import Action, Submit
 from common.term.keys import KeyEvent, Keys
 from common.term.prompt import Answer, Prompt, Reply
 from common.view.output import Output, is_terminal
-from common.view.view import Message, Outcome, Presence, Status, no_sources
+from common.view.view import Message, Options, Outcome, Presence, Status, no_sources
 
 try:
     import termios
@@ -23,6 +24,7 @@ except ImportError:  # Windows: the terminal keeps its own line editing
 else:
     HAS_TERMIOS = True
 
+_NO_HISTORY: Final = "Line mode keeps no history: search and select in the terminal itself."
 TYPING_S: Final = 2.0
 """How long after a key arrivals still wait."""
 
@@ -34,6 +36,7 @@ class Lines:
         self.output_fd = 1
         self._output = Output(self.output_fd, is_shared=True)
         self.sources: Callable[[], Sources] = no_sources
+        self.options = Options()
         self._encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
         # Without termios the terminal edits the line, and we see it at Enter.
         self._is_terminal = HAS_TERMIOS and is_terminal(0) and is_terminal(self.output_fd)
@@ -166,6 +169,8 @@ class Lines:
 
     def moved(self, change: Presence) -> None:
         """Show that somebody came or left, and how many are here."""
+        if self.options.joins == "off":
+            return
         self._event(f"-- {change.text}", change.at_ms)
         self._row(f"Users Connected: {change.here}")
 
@@ -209,9 +214,41 @@ class Lines:
     def _write(self, content: str) -> None:
         self._output.put(content.encode(self._encoding, "replace"))
 
+    def find(self, content: str) -> bool:
+        """Refuse: what was written is the terminal's."""
+        raise UsageError(_NO_HISTORY)
+
+    def to_unread(self) -> bool:
+        """Refuse: what was written is the terminal's."""
+        raise UsageError(_NO_HISTORY)
+
+    def clear(self) -> None:
+        """Refuse: what was written is the terminal's."""
+        raise UsageError(_NO_HISTORY)
+
+    def copy(self, count: int, *, with_names: bool) -> None:
+        """Refuse: what was written is the terminal's."""
+        raise UsageError(_NO_HISTORY)
+
+    def copy_urls(self) -> None:
+        """Refuse: what was written is the terminal's."""
+        raise UsageError(_NO_HISTORY)
+
+    def edit(self) -> None:
+        """Refuse: an editor needs the screen."""
+        raise UsageError(_NO_HISTORY)
+
+    def apply_options(self) -> None:
+        """Do nothing: options are read when they matter."""
+
     def flush(self) -> None:
         """Write what the terminal takes."""
         self._output.flush()
+
+    @property
+    def has_keyboard(self) -> bool:
+        """Always: line mode starts no editor."""
+        return True
 
     @property
     def unwritten_bytes(self) -> int:

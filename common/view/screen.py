@@ -1,18 +1,30 @@
-"""The curses view: history, one status row, the input (UX.md 1, 12)."""
+"""The curses view: history, one status row, the input (UX.md 1, 12).
+
+Nothing else knows curses. Keys are read as bytes by our own parser, and curses writes into a pipe
+that we carry to a non-blocking terminal: a terminal that does not read never holds us up, and while
+it has not taken the last frame, no other is drawn.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import curses
 import fcntl
+import locale
 import os
+import shlex
 import signal
+import subprocess
 import sys
+import tempfile
+import termios
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from common.errors import FileError
+from common.term import attention, text
 from common.term.complete import Sources
 from common.term.editor import Action, Editor, Scroll, Submit
 from common.term.keys import Focus, KeyEvent, Keys
@@ -22,16 +34,22 @@ from common.term.scrollback import Line, Scrollback
 from common.term.status import Status as StatusRow
 from common.term.status import status_row
 from common.view.output import Output
-from common.view.view import Message, Outcome, Presence, Status, no_sources
+from common.view.view import Message, Options, Outcome, Presence, Status, no_sources
 
 READ_BYTES: Final = 64 * 1024
-
-_MODES_ON: Final = b"\x1b[?2004h\x1b[?1004h"
-_MODES_OFF: Final = b"\x1b[?1004l\x1b[?2004l"
-_PIPE_BYTES: Final = 1024 * 1024
-_SET_PIPE_SIZE: Final = 1031  # Linux F_SETPIPE_SZ
 FRAME_S: Final = 1 / 30
 LEAST_ROWS: Final = 4
+_MODES_ON: Final = b"\x1b[22;2t\x1b[?2004h\x1b[?1004h"
+"""Title pushed, bracketed paste, focus reports; undone in reverse."""
+_MODES_OFF: Final = b"\x1b[?1004l\x1b[?2004l\x1b[23;2t"
+_MOUSE_ON: Final = b"\x1b[?1000h\x1b[?1006h"
+_MOUSE_OFF: Final = b"\x1b[?1006l\x1b[?1000l"
+_FRAME_BEGINS: Final = b"\x1b[?2026h"
+_FRAME_ENDS: Final = b"\x1b[?2026l"
+_PIPE_BYTES: Final = 1024 * 1024
+_SET_PIPE_SIZE: Final = 1031  # Linux F_SETPIPE_SZ
+_URLS: Final = 20
+_RETURN_KEYS: Final = b"\r\n\x03\x1bq"
 _TERMINFO_KEYS: Final = {
     "kcuu1": "up",
     "kcud1": "down",
@@ -49,11 +67,7 @@ _TERMINFO_KEYS: Final = {
 
 
 class Screen:
-    """The curses view: history, one status row, the input (UX.md 1). Nothing else knows curses.
-
-    curses writes into a pipe that we carry to a non-blocking terminal, so a terminal that does not
-    read never holds us up; while it has not taken the last frame, no other is drawn.
-    """
+    """A whole terminal; owned by the client's loop."""
 
     def __init__(self, *, has_colour: bool) -> None:
         """Look at the terminal, without taking it.
@@ -72,13 +86,19 @@ class Screen:
         self._output = Output(self.output_fd, is_shared=False)
         self._pipe_out = -1
         self._saved_fd = -1
+        self._stderr = sys.stderr
         self._window: curses.window | None = None
-        self._keys = Keys()
+        self._is_utf8 = True
+        self.options = Options()
         self.sources: Callable[[], Sources] = no_sources
+        self._keys = Keys()
         self._editor = Editor(lambda: self.sources())
         self._question: Prompt | None = None
         self._history = Scrollback(time.localtime, 0)
         self._status = Status("", "", 0, "connecting", 0, ())
+        self._bell, self._call = attention.Alarm(), attention.Alarm()
+        self._is_focused: bool | None = None
+        self._title = ""
         self._colours = 0
         self._attributes: dict[Style, int] = {}
         self._pairs: dict[int, int] = {}
@@ -87,12 +107,16 @@ class Screen:
         self._history_rows = -1
         self._minute_at_s: float | None = None
         self._now = 0.0
-        self._stderr = sys.stderr
+        # While the terminal shows something else than our screen.
+        self._is_away = False
+        self._child: subprocess.Popen[bytes] | None = None
+        self._edited: Path | None = None
 
     # --- The terminal.
 
     def start(self) -> None:
         """Enter curses with its output in a pipe."""
+        self._is_utf8 = _set_locale()
         # ncurses would believe these rather than the terminal, for ever.
         os.environ.pop("LINES", None)
         os.environ.pop("COLUMNS", None)
@@ -104,7 +128,7 @@ class Screen:
         self._saved_fd = os.dup(1)
         os.dup2(pipe_in, 1)
         os.close(pipe_in)
-        # What is written to standard error now would be typed over the screen.
+        # What Python writes to standard error now would be typed over the screen.
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123 - closed in stop()
         self._window = curses.initscr()
         curses.raw()
@@ -114,7 +138,6 @@ class Screen:
         self._keys = Keys({string: key for string, key in strings.items() if string})
         self._history = Scrollback(time.localtime, self._colours)
         self._enter_modes()
-        self.resized()
 
     def _set_colours(self) -> None:
         if not (self._wants_colour and curses.has_colors()):
@@ -128,57 +151,150 @@ class Screen:
 
     def _enter_modes(self) -> None:
         self._pump()
-        self._output.put(_MODES_ON)
+        self._output.put(_MODES_ON + (_MOUSE_ON if self.options.mouse == "on" else b""))
+        self._title = ""
+        self.resized()
 
-    def stop(self) -> None:
-        """Leave curses, and drain what it wrote, for at most two seconds."""
-        if self._window is None:
-            return
-        self._output.put(_MODES_OFF)
+    def _leave_modes(self) -> None:
+        """Undo all we did to the terminal, and wait a little until it has taken that."""
+        self._output.put((_MOUSE_OFF if self.options.mouse == "on" else b"") + _MODES_OFF)
+        curses.def_prog_mode()
         curses.endwin()
         self._pump()
+        self._output.drain()
+
+    def stop(self) -> None:
+        """Leave the terminal as it was found."""
+        if self._window is None:
+            return
+        if self._child is not None:
+            self._child.terminate()
+            self._child.wait()
+            self._forget_child()
+        if self._is_away:
+            curses.reset_prog_mode()
+        self._leave_modes()
         self._window = None
         os.dup2(self._saved_fd, 1)
-        os.close(self._saved_fd)
-        self._output.drain()
-        os.close(self._pipe_out)
-        os.close(self.output_fd)
+        for fd in (self._saved_fd, self._pipe_out, self.output_fd):
+            os.close(fd)
         sys.stderr.close()
         sys.stderr = self._stderr
 
     def suspend(self) -> None:
         """Give the terminal back, stop until SIGCONT, and take it again."""
-        self._output.put(_MODES_OFF)
-        curses.def_prog_mode()
-        curses.endwin()
-        self._pump()
-        self._output.drain()
+        if self._is_away:
+            return
+        self._leave_modes()
+        handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         os.kill(0, signal.SIGTSTP)
+        signal.signal(signal.SIGTSTP, handler)
         curses.reset_prog_mode()
         self._enter_modes()
-        self.resized()
 
     def resized(self) -> None:
         """Lay everything out anew."""
-        if self._window is None:
+        if self._window is None or self._is_away:
             return
-        size = os.get_terminal_size(self.output_fd)
-        with contextlib.suppress(curses.error):
+        with contextlib.suppress(curses.error, OSError):
+            size = os.get_terminal_size(self.output_fd)
             curses.resizeterm(max(1, size.lines), max(1, size.columns))
         self._window.clearok(True)
+        self._touch()
+
+    def _touch(self) -> None:
+        """Draw everything in the next frame, at once."""
         self._is_input_dirty = self._is_history_dirty = True
         self._history_at_s = 0.0
+
+    # --- Away from the screen.
+
+    def copy(self, count: int, *, with_names: bool) -> None:
+        """Print the last messages where the terminal can select them, until Enter."""
+        self._print(self._history.copy(count, with_names=with_names))
+
+    def copy_urls(self) -> None:
+        """Print the last URLs where the terminal can select them, until Enter."""
+        self._print(self._history.urls(_URLS))
+
+    def _print(self, rows: list[str]) -> None:
+        self._leave_modes()
+        self._is_away = True
+        # Raw still, so that no key is a signal or shows between the rows; but newlines work.
+        modes = termios.tcgetattr(0)
+        modes[3] &= ~(termios.ICANON | termios.ECHO | termios.ISIG)
+        termios.tcsetattr(0, termios.TCSADRAIN, modes)
+        rows = [*(rows or ["There is nothing to copy."]), "-- Enter returns."]
+        self._output.put(("\n".join(rows) + "\n").encode("utf-8", "replace"))
+
+    def edit(self) -> None:
+        """Edit the draft in an editor of the user's.
+
+        Raises:
+            FileError: if there is no place in memory for the file, or no editor that starts.
+        """
+        command = os.environ.get("VISUAL") or os.environ.get("EDITOR") or ""
+        if not command.strip():
+            raise FileError("Neither VISUAL nor EDITOR names an editor. What you typed is kept.")
+        self._edited = _draft_file(self._editor.text)
+        self._leave_modes()
+        self._is_away = True
+        try:
+            # Not our descriptor 1: that is the pipe of curses.
+            arguments = [*shlex.split(command), str(self._edited)]
+            self._child = subprocess.Popen(arguments, stdin=0, stdout=self._saved_fd)  # noqa: S603
+        except (OSError, ValueError):
+            self._forget_child()
+            self._come_back()
+            raise FileError(f"The editor {command} cannot be started.") from None
+
+    def _poll_child(self) -> None:
+        """Take the draft back once its editor has ended."""
+        if self._child is None or self._child.poll() is None or self._edited is None:
+            return
+        edited = None
+        if self._child.returncode == 0:
+            with contextlib.suppress(OSError):
+                edited = self._edited.read_bytes()
+        self._forget_child()
+        self._come_back()
+        if edited is None:
+            self.notice("The editor failed. What you typed is kept.", int(time.time() * 1000))
+        else:
+            self._editor.fill(edited.decode("utf-8", "replace").rstrip("\n"))
+
+    def _forget_child(self) -> None:
+        self._child = None
+        if self._edited is not None:
+            with contextlib.suppress(OSError):
+                self._edited.unlink()
+        self._edited = None
+
+    def _come_back(self) -> None:
+        self._is_away = False
+        curses.reset_prog_mode()
+        self._enter_modes()
+
+    @property
+    def has_keyboard(self) -> bool:
+        """Whether what is typed is for us, and not for an editor."""
+        return self._child is None
 
     # --- Input.
 
     def receive(self, data: bytes, now: float) -> list[Outcome]:
         """Take keys; what only moves the view is done here."""
         self._now = now
+        if self._is_away:
+            if any(key in _RETURN_KEYS for key in data):
+                self._come_back()
+            return []
         return self._apply(self._keys.receive(data, now), now)
 
     def tick(self, now: float) -> list[Outcome]:
         """Let a lone ESC become a key, and tell of lines that wait long."""
         self._now = now
+        self._poll_child()
         if self._minute_at_s is not None and self._minute_at_s <= now:
             self._minute_at_s = None
             self._is_input_dirty = True
@@ -192,6 +308,7 @@ class Screen:
         outcomes: list[Outcome] = []
         for event in events:
             if isinstance(event, Focus):
+                self._is_focused = event.is_gained
                 self._history.focus(event.is_gained)
             else:
                 self._history.key(now)
@@ -224,54 +341,85 @@ class Screen:
                 history.to_unread()
             case Action.MENTION:
                 history.to_mention()
+            case Action.FIND_OLDER:
+                history.find_next(1)
+            case Action.FIND_NEWER:
+                history.find_next(-1)
             case Action.REPAINT:
                 self.resized()
             case _:
                 return [outcome]
-        self._is_history_dirty = True
-        self._history_at_s = 0.0
+        self._touch()
         return []
+
+    def find(self, content: str) -> bool:
+        """Mark a text and go to it, or repeat that for ""; False if it is not there."""
+        self._touch()
+        return self._history.find(content)
+
+    def to_unread(self) -> bool:
+        """Go to the unread line; False if there is none."""
+        self._touch()
+        return self._history.to_unread()
+
+    def clear(self) -> None:
+        """Forget the history."""
+        self._history.clear()
+        self._touch()
 
     def ask(self, prompt: Prompt | None) -> None:
         """Put a question in the place of the input, or take it away."""
         self._question = prompt
         self._is_input_dirty = True
 
+    def apply_options(self) -> None:
+        """Turn the mouse on or off."""
+        self._output.put(_MOUSE_ON if self.options.mouse == "on" else _MOUSE_OFF)
+
     # --- History.
 
     def said(self, message: Message) -> None:
         """Show a message; our own moves to its place in the log."""
-        is_action = message.text.startswith("/me ")
-        mark = Mark.VERIFIED if message.is_verified else Mark.NONE
-        if message.is_direct:
-            mark = Mark.DIRECT
-        to = f"to {message.to or 'you'}: " if message.is_direct else ""
-        line = Line(
-            message.at_ms,
-            message.text[4:] if is_action else to + message.text,
-            Kind.ACTION if is_action else Kind.SAY,
-            message.name,
-            message.identity,
-            mark,
-            message.is_own,
-        )
+        line = _line(message, self._mark(message))
         if message.line:
             self._history.echo(message.line, line, self._now)
         else:
             self._history.push(line, self._now)
         self._is_history_dirty = True
+        if not message.is_own:
+            self._alert(message, line.mark)
+
+    def _mark(self, message: Message) -> Mark:
+        """Choose the one mark of a message: what must not be missed comes first."""
+        words = [self._status.name, *self.options.notify_words.split()]
+        if message.is_look_alike:
+            return Mark.LOOK_ALIKE
+        if message.is_direct:
+            return Mark.DIRECT
+        if not message.is_own and attention.mentions(message.text, words):
+            return Mark.MENTION
+        return Mark.VERIFIED if message.is_verified else Mark.NONE
+
+    def _alert(self, message: Message, mark: Mark) -> None:
+        """Call a person who looks elsewhere: never with the text (UX.md 6)."""
+        if self._is_focused:
+            return
+        is_for_us = mark in (Mark.MENTION, Mark.DIRECT)
+        options = self.options
+        if (options.bell == "all" or (options.bell == "on" and is_for_us)) and self._bell.may_ring(
+            self._now
+        ):
+            self._output.put(b"\a")
+        if options.notify == "all" or (options.notify == "on" and is_for_us):
+            what = {Mark.MENTION: "mentioned you", Mark.DIRECT: "wrote to you"}.get(mark, "wrote")
+            if self._call.may_ring(self._now):
+                call = f"{self._status.room}: {message.name} {what}"
+                self._output.put(attention.notice(call, os.environ))
 
     def typed(self, line: int, content: str, to: str, at_ms: int) -> None:
         """Show our own text, dim until its echo."""
-        is_action = content.startswith("/me ")
-        own = Line(
-            at_ms,
-            content[4:] if is_action else (f"to {to}: " if to else "") + content,
-            Kind.ACTION if is_action else Kind.SAY,
-            self._status.name,
-            is_own=True,
-        )
-        self._history.pend(line, own, self._now)
+        own = Message(self._status.name, b"", content, at_ms, is_own=True, to=to)
+        self._history.pend(line, _line(own, Mark.NONE), self._now)
         self._is_history_dirty = True
 
     def notice(self, content: str, at_ms: int) -> None:
@@ -282,19 +430,20 @@ class Screen:
         """Show a warning."""
         self._push(Line(at_ms, content, Kind.WARNING))
 
+    def plain(self, content: str, at_ms: int) -> None:
+        """Show a row of nothing but text, to be copied."""
+        self._push(Line(at_ms, content, Kind.BARE))
+
     def _push(self, line: Line) -> None:
         self._history.push(line, self._now)
         self._is_history_dirty = True
 
     def moved(self, change: Presence) -> None:
         """Show that somebody came or left, folded with what they did a moment ago."""
-        line = Line(change.at_ms, change.text, Kind.NOTICE, change.name, change.identity)
-        self._history.presence(change.is_coming, line, self._now)
-        self._is_history_dirty = True
-
-    def plain(self, content: str, at_ms: int) -> None:
-        """Show a row of nothing but text, to be copied."""
-        self._push(Line(at_ms, content, Kind.BARE))
+        if self.options.joins == "on":
+            line = Line(change.at_ms, change.text, Kind.NOTICE, change.name, change.identity)
+            self._history.presence(change.is_coming, line, self._now, here=change.here)
+            self._is_history_dirty = True
 
     def status(self, told: Status) -> None:
         """Show where we stand."""
@@ -306,14 +455,15 @@ class Screen:
     def deadline(self) -> float | None:
         """Return when the next frame is due, or a key."""
         times = [self._keys.deadline(), self._history.deadline(), self._minute_at_s]
-        if self._is_history_dirty and not len(self._output):
+        if self._is_history_dirty and not len(self._output) and not self._is_away:
             times.append(self._history_at_s)
         return min((at for at in times if at is not None), default=None)
 
     def draw(self, now: float) -> None:
         """Draw what changed: a key at once, the history at most 30 times a second."""
+        self._now = now
         window = self._window
-        if window is None or len(self._output):
+        if window is None or self._is_away or len(self._output):
             return
         is_history_due = self._is_history_dirty and now >= self._history_at_s
         if not self._is_input_dirty and not is_history_due:
@@ -337,7 +487,8 @@ class Screen:
             window.move(history_rows + 1 + layout.row, min(layout.cell, columns - 1))
         window.noutrefresh()
         curses.doupdate()
-        self._pump()
+        self._pump(is_frame=True)
+        self._show_title()
 
     def _draw_history(
         self, window: curses.window, rows: int, columns: int, *, is_small: bool
@@ -353,7 +504,12 @@ class Screen:
             window.clrtoeol()
             for span in row:
                 # The last cell of the screen is painted, and then raises: nothing follows it.
-                window.addstr(span.text, self._attribute(span.style))
+                window.addstr(self._drawable(span.text), self._attribute(span.style))
+
+    def _drawable(self, content: str) -> str:
+        if self._is_utf8 or content.isascii():
+            return content
+        return "".join(char if char.isascii() else "?" * text.width(char) for char in content)
 
     def _attribute(self, style: Style) -> int:
         attribute = self._attributes.get(style)
@@ -395,11 +551,22 @@ class Screen:
             notice=self._editor.notice or "",
         )
 
-    def _pump(self) -> None:
+    def _show_title(self) -> None:
+        count = self._history.mentions
+        title = f"({count}) {self._status.room}" if count else self._status.room
+        if title != self._title:
+            self._title = title
+            self._output.put(attention.title(title))
+
+    def _pump(self, *, is_frame: bool = False) -> None:
         """Take what curses wrote to where it does not wait."""
+        parts: list[bytes] = []
         with contextlib.suppress(BlockingIOError):
             while data := os.read(self._pipe_out, READ_BYTES):
-                self._output.put(data)
+                parts.append(data)
+        if parts and is_frame:
+            parts = [_FRAME_BEGINS, *parts, _FRAME_ENDS]
+        self._output.put(b"".join(parts))
 
     def flush(self) -> None:
         """Write what the terminal takes."""
@@ -409,3 +576,48 @@ class Screen:
     def unwritten_bytes(self) -> int:
         """What the terminal has not taken yet."""
         return len(self._output)
+
+
+def _line(message: Message, mark: Mark) -> Line:
+    is_action = message.text.startswith("/me ")
+    to = f"to {message.to or 'you'}: " if message.is_direct or message.to else ""
+    return Line(
+        message.at_ms,
+        to + (message.text[4:] if is_action else message.text),
+        Kind.ACTION if is_action else Kind.SAY,
+        message.name,
+        message.identity,
+        mark,
+        message.is_own,
+    )
+
+
+def _set_locale() -> bool:
+    """Choose a locale in which characters are UTF-8, and tell whether there is one."""
+    for category, name in (
+        (locale.LC_ALL, ""),
+        (locale.LC_CTYPE, "C.UTF-8"),
+        (locale.LC_CTYPE, "en_US.UTF-8"),
+        (locale.LC_CTYPE, "UTF-8"),
+    ):
+        with contextlib.suppress(locale.Error):
+            locale.setlocale(category, name)
+            if locale.nl_langinfo(locale.CODESET).upper().replace("-", "") == "UTF8":
+                return True
+    return False
+
+
+def _draft_file(content: str) -> Path:
+    """Write a draft where it never reaches a disk.
+
+    Raises:
+        FileError: if there is no such place.
+    """
+    for place in (os.environ.get("XDG_RUNTIME_DIR"), "/dev/shm"):  # noqa: S108 - memory, and 0600
+        if place and Path(place).is_dir():
+            with contextlib.suppress(OSError):
+                fd, name = tempfile.mkstemp(prefix="termchat-", suffix=".txt", dir=place)
+                with os.fdopen(fd, "w", encoding="utf-8", errors="replace") as file:
+                    file.write(content)
+                return Path(name)
+    raise FileError("There is no XDG_RUNTIME_DIR or /dev/shm: a draft is never put on a disk.")

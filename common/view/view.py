@@ -32,6 +32,7 @@ class Message:
     is_own: bool = False
     is_direct: bool = False
     is_verified: bool = False
+    is_look_alike: bool = False
     line: int = 0
     to: str = ""
 
@@ -65,6 +66,32 @@ class Status:
     changed: tuple[str, ...]
 
 
+@dataclass(slots=True)
+class Options:
+    """What `/set` changes (UX.md 3)."""
+
+    mouse: str = "off"
+    joins: str = "on"
+    bell: str = "on"
+    notify: str = "off"
+    notify_words: str = ""
+
+
+VALUES = {
+    "mouse": ("on", "off"),
+    "joins": ("on", "off"),
+    "bell": ("on", "off", "all"),
+    "notify": ("on", "off", "all"),
+}
+MEANINGS = {
+    "mouse": "the wheel scrolls; the terminal selects with Shift",
+    "joins": "rows of who comes and goes",
+    "bell": "rings for mentions and direct messages; all: for every message",
+    "notify": "desktop notices for the same, without the text",
+    "notify_words": "words that count as a mention, besides your name",
+}
+
+
 Outcome = Action | Submit | Answer | Reply
 
 
@@ -73,6 +100,7 @@ class View(Protocol):
 
     output_fd: int
     sources: Callable[[], Sources]
+    options: Options
 
     def start(self) -> None:
         """Take the terminal."""
@@ -101,6 +129,35 @@ class View(Protocol):
     def plain(self, content: str, at_ms: int) -> None:
         """Show a row of nothing but text."""
 
+    def find(self, content: str) -> bool:
+        """Mark a text and go to it, or repeat that for ""; False if it is not there.
+
+        Raises:
+            UsageError: if this view has no history; so do the next four.
+        """
+
+    def to_unread(self) -> bool:
+        """Go to the unread line; False if there is none."""
+
+    def clear(self) -> None:
+        """Forget the history."""
+
+    def copy(self, count: int, *, with_names: bool) -> None:
+        """Print the last messages where the terminal can select them, until Enter."""
+
+    def copy_urls(self) -> None:
+        """Print the last URLs where the terminal can select them, until Enter."""
+
+    def edit(self) -> None:
+        """Edit what is typed in an editor of the user's.
+
+        Raises:
+            FileError: if there is no safe place for the file, or no editor.
+        """
+
+    def apply_options(self) -> None:
+        """Note that the options have changed."""
+
     def suspend(self) -> None:
         """Give the terminal back, stop until SIGCONT, and take it again."""
 
@@ -115,6 +172,10 @@ class View(Protocol):
 
     def flush(self) -> None:
         """Write what the terminal takes."""
+
+    @property
+    def has_keyboard(self) -> bool:
+        """Whether what is typed is for us."""
 
     @property
     def unwritten_bytes(self) -> int:

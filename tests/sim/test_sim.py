@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -99,7 +98,7 @@ def do(world: World, act: Act, person: Person, amount: int) -> None:
             pass
 
 
-@settings(max_examples=2500)
+@settings(max_examples=50)
 @given(steps=STEPS, capacity=st.sampled_from([700, 5_000, 1 << 20]))
 def test_no_line_is_lost_or_doubled_and_all_agree(
     steps: list[tuple[Act, int, int]], capacity: int

@@ -137,7 +137,7 @@ class Relay:
         self._accepted = 0
         with (
             mock.patch("selectors.DefaultSelector", Selector),
-            mock.patch("socket.socketpair", lambda: (mock.Mock(), mock.Mock())),
+            mock.patch("socket.socketpair", return_value=(mock.Mock(), mock.Mock())),
         ):
             self.server = server.Server(settings, self.key, psk, [], self.rows.append, self._crash)
         (self.loop,) = self.server._loops

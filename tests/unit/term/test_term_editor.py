@@ -400,7 +400,7 @@ SCREENS = st.tuples(st.integers(1, 30), st.integers(1, 6))
 
 
 @given(st.lists(st.one_of(EVENTS, st.just(Key("enter"))), max_size=40), SCREENS)
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_any_keys_keep_the_cursor_in_the_text_and_the_rows_on_the_screen(
     events: list[KeyEvent], screen: tuple[int, int]
 ) -> None:

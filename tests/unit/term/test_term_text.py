@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import locale
+import platform
 import unicodedata
 from collections.abc import Callable, Iterator
 
@@ -81,7 +82,7 @@ def test_a_megabyte_of_escapes_is_pictured() -> None:
 
 
 @given(any_text)
-@settings(max_examples=200)
+@settings(max_examples=100)
 @example("\r\r\n\n\r")
 @example("a" + "\u0351\u0351\u200d" * 5)
 @example("a" + "\u200b\u0351" * 9)
@@ -135,26 +136,29 @@ def test_width(shown: str, cells: int) -> None:
 
 @pytest.fixture
 def wcwidth() -> Iterator[Callable[[int], int]]:
+    library = ctypes.CDLL(None)
     before = locale.setlocale(locale.LC_CTYPE)
     try:
         locale.setlocale(locale.LC_CTYPE, "C.UTF-8")
-        yield ctypes.CDLL(None).wcwidth
-    except (locale.Error, AttributeError, OSError, TypeError):
-        pytest.skip("no C library or no UTF-8 locale")
-    finally:
-        locale.setlocale(locale.LC_CTYPE, before)
+    except locale.Error:
+        pytest.skip("no UTF-8 locale")
+    yield library.wcwidth
+    locale.setlocale(locale.LC_CTYPE, before)
 
 
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library, other tables")
 def test_width_is_that_of_the_c_library(wcwidth: Callable[[int], int]) -> None:
-    # Assigned long ago, so that the two agree on what exists.
+    # Assigned so long ago that any two versions of Unicode know them; what Unicode 16 made wide is
+    # as the newer of the two says.
+    changed = {*range(0x2630, 0x2638), *range(0x268A, 0x2690), *range(0x1D300, 0x1D377)}
     assigned = (
         code
         for code in range(0x20, 0x30000)
         if unicodedata.ucd_3_2_0.category(chr(code)) not in {"Cc", "Cn", "Co", "Cs"}
     )
     differing = {code for code in assigned if wcwidth(code) != text.width(chr(code))}
-    # clean() lets none of these through.
-    assert differing <= {0x00AD, 0x2028, 0x2029}
+    # clean() lets none of these three through.
+    assert differing - changed <= {0x00AD, 0x2028, 0x2029}
 
 
 @pytest.mark.parametrize(
@@ -176,7 +180,7 @@ def test_flags_are_paired_from_the_first() -> None:
 
 
 @given(any_text.map(text.clean))
-@settings(max_examples=200)
+@settings(max_examples=100)
 def test_boundaries_are_the_same_from_everywhere(cleaned: str) -> None:
     parts = list(text.graphemes(cleaned))
     assert "".join(parts) == cleaned
