@@ -369,13 +369,13 @@ def test_coming_and_going_within_a_minute_is_one_row() -> None:
     assert told(True, "dave joined", 30) == "-- dave left and came back (2 times). 5 here"
     told(False, "dave left", 89)
     assert told(True, "dave joined", 90) == "-- dave left and came back (3 times). 5 here"
-    assert len(rows(back, 9)) == 3
+    assert len(rows(back, 9, 59)) == 3
     # Somebody else, or somebody else under that name, or too late: another row.
     assert told(True, "dave joined, first seen", 91, b"other") == "-- dave joined, first seen"
     # Who joins and leaves has told two things.
     assert told(False, "dave left", 92, b"other") == "-- dave left"
     assert told(False, "dave left at last", 151) == "-- dave left at last"
-    assert len(rows(back, 9)) == 6
+    assert len(rows(back, 9, 59)) == 6
 
 
 def test_coming_and_going_after_clear_is_a_new_row() -> None:
