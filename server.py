@@ -12,6 +12,7 @@ common/DESIGN.md.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import heapq
 import ipaddress
@@ -641,7 +642,9 @@ class Room:
             to.passed_bytes += len(frame)
 
     def _append(self, entry: Delivered, now: float) -> None:
-        self._transcript.add(self._log.append(entry, now).encode())
+        record = dataclasses.replace(entry, seq=Seq(self._log.room_seq + 1)).encode()
+        self._transcript.add(record)
+        self._log.append(record, self._transcript.h, now)
         self._count_append()
 
     def _count_append(self) -> None:

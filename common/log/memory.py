@@ -53,8 +53,15 @@ class Log(Protocol):
     def close_mail(self, number: MemberId) -> None:
         """Forget the mail stream of a member that has left."""
 
-    def append(self, record: Delivered, now: float) -> Delivered:
-        """Append a room record; its seq is ours to give, and is in what we return."""
+    @property
+    def position(self) -> int:
+        """How many records both streams have had: the arrival order of the last."""
+
+    def shows(self, position: int) -> bool:
+        """Tell whether all up to a position may be shown: it can no longer be lost."""
+
+    def append(self, record: bytes, h: bytes, now: float) -> None:
+        """Append the next room record, encoded, after which the transcript hash is `h`."""
 
     def append_mail(self, record: Delivered, now: float) -> None:
         """Append mail to its recipient's stream, if it has one, and its echo to the sender's."""
@@ -95,12 +102,13 @@ class _Stream:
     def last(self) -> Seq:
         return Seq(self.first + len(self.frames) - 1)
 
-    def append(self, record: Delivered, position: int, now: float) -> None:
-        frame = records.framed(record.encode())
+    def append(self, record: bytes, position: int, now: float) -> bytes:
+        frame = records.framed(record)
         self.frames.append(frame)
         self.positions.append(position)
         self.ends.append(self.ends[-1] + len(frame))
         self.times.append(now)
+        return frame
 
     def drop(self, count: int) -> None:
         del self.frames[:count], self.positions[:count], self.ends[:count], self.times[:count]
@@ -110,6 +118,12 @@ class _Stream:
         spare = min(len(self.frames) - retained, read + 1 - self.first)
         if spare > 0:
             self.drop(spare)
+
+    def shown(self, position: int) -> int:
+        """Return how many frames are at or before a position of the whole log."""
+        if not self.positions or self.positions[-1] <= position:
+            return len(self.frames)
+        return bisect_right(self.positions, position)
 
     def fit(self, start: int, stop: int, limit_bytes: int) -> int:
         """Return the end of the longest run from `start` to at most `stop` within the limit."""
@@ -133,6 +147,7 @@ class MemoryLog:
         self._room = _Stream()
         self._mail: dict[MemberId, _Stream] = {}
         self._position = 0
+        self._shown = 0
         self._shared: dict[tuple[int, int], bytes] = {}
 
     @property
@@ -148,26 +163,40 @@ class MemoryLog:
         """Forget the mail stream of a member that has left."""
         del self._mail[number]
 
-    def append(self, record: Delivered, now: float) -> Delivered:
-        """Append a room record; its seq is ours to give, and is in what we return."""
-        record = _numbered(record, self._room.last)
-        self._append(self._room, record, now)
-        return record
+    @property
+    def position(self) -> int:
+        """How many records both streams have had: the arrival order of the last."""
+        return self._position
+
+    def shows(self, position: int) -> bool:
+        """Tell whether all up to a position may be shown: it can no longer be lost."""
+        return position <= self._shown
+
+    def append(self, record: bytes, h: bytes, now: float) -> None:
+        """Append the next room record, encoded, after which the transcript hash is `h`."""
+        self._append(None, self._room, record, now, h)
 
     def append_mail(self, record: Delivered, now: float) -> None:
         """Append mail to its recipient's stream, if it has one, and its echo to the sender's."""
         to = self._mail.get(record.to)
         if to is not None:
-            self._append(to, _numbered(record, to.last), now)
+            self._append(record.to, to, _numbered(record, to.last).encode(), now)
         own = self._mail[record.sender]
         echo = Delivered(
             record.kind, record.sender, record.to, Seq(own.last + 1), record.at_ms, b""
         )
-        self._append(own, echo, now)
+        self._append(record.sender, own, echo.encode(), now)
 
-    def _append(self, stream: _Stream, record: Delivered, now: float) -> None:
+    def _append(
+        self, number: MemberId | None, stream: _Stream, record: bytes, now: float, h: bytes = b""
+    ) -> None:
         self._position += 1
-        stream.append(record, self._position, now)
+        frame = stream.append(record, self._position, now)
+        self._keep(number, stream.last, frame, h)
+
+    def _keep(self, number: MemberId | None, seq: Seq, frame: bytes, h: bytes) -> None:
+        """Take note of what was appended; from when on it may be shown is decided here."""
+        self._shown = self._position
 
     def read(self, number: MemberId, cursor: Cursor, limit_bytes: int) -> bytes:
         """Return what follows the cursor, whole records up to the limit, and advance it."""
@@ -176,9 +205,9 @@ class MemoryLog:
         start = cursor.room + 1 - room.first
         if start < 0 or (mail is not None and cursor.mail + 1 < mail.first):
             raise Refused(408, "Reading too slowly: what comes next is gone.")
+        stop = room.shown(self._shown)
         if mail is not None and cursor.mail != mail.last:
-            return self._read_merged(room, start, mail, cursor, limit_bytes)
-        stop = len(room.frames)
+            return self._read_merged(room, start, stop, mail, cursor, limit_bytes)
         if start == stop:
             return b""
         end = room.fit(start, stop, limit_bytes)
@@ -198,23 +227,25 @@ class MemoryLog:
         return joined
 
     def _read_merged(
-        self, room: _Stream, i: int, mail: _Stream, cursor: Cursor, limit_bytes: int
+        self, room: _Stream, i: int, stop: int, mail: _Stream, cursor: Cursor, limit_bytes: int
     ) -> bytes:
         """Read both streams in arrival order."""
         j = cursor.mail + 1 - mail.first
+        mail_stop = mail.shown(self._shown)
+        times = [room.times[i]] if i < stop else []
+        if j < mail_stop:
+            times.append(mail.times[j])
+        cursor.oldest_s = min(times, default=math.inf)
         left = limit_bytes
         parts: list[bytes] = []
-        cursor.oldest_s = (
-            mail.times[j] if i == len(room.times) else min(room.times[i], mail.times[j])
-        )
         while True:
-            more = j < len(mail.frames)
-            stop = bisect_left(room.positions, mail.positions[j], i) if more else len(room.frames)
-            end = room.fit(i, stop, left)
+            more = j < mail_stop
+            until = bisect_left(room.positions, mail.positions[j], i, stop) if more else stop
+            end = room.fit(i, until, left)
             parts += room.frames[i:end]
             left -= room.ends[end] - room.ends[i]
             i = end
-            if end < stop or not more or len(mail.frames[j]) > left:
+            if end < until or not more or len(mail.frames[j]) > left:
                 break
             parts.append(mail.frames[j])
             left -= len(mail.frames[j])

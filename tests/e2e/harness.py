@@ -131,6 +131,9 @@ class House:
     ) -> Lines:
         return Lines(self, self.member(relay, name, "--plain", *more), stdin, env)
 
+    def bot(self, relay: Relay, name: str) -> Bot:
+        return Bot(self, relay, name).join()
+
 
 class Program:
     """A process whose standard output and standard error are pipes."""
@@ -159,8 +162,7 @@ class Program:
         assert self._process.stderr is not None
         self._fds = {self._process.stdout.fileno(): self.out}
         self._fds[self._process.stderr.fileno()] = self.err
-        for fd in self._fds:
-            house.watch(fd, lambda fd=fd: self._read(fd))  # type: ignore[misc]
+        self.read_on()
         house.admit(self)
 
     def _read(self, fd: int) -> None:
@@ -170,11 +172,22 @@ class Program:
             self._house.forget(fd)
             del self._fds[fd]
 
-    def mute(self) -> None:
-        """Never read its output again."""
+    def stop_reading(self) -> None:
+        """Be a console that does not read."""
         for fd in self._fds:
             self._house.forget(fd)
+
+    def read_on(self) -> None:
+        for fd in self._fds:
+            self._house.watch(fd, lambda fd=fd: self._read(fd))  # type: ignore[misc]
+
+    def close_output(self) -> None:
+        """Be a reader that has ended."""
+        self.stop_reading()
         self._fds.clear()
+        for stream in (self._process.stdout, self._process.stderr):
+            if stream is not None:
+                stream.close()
 
     @property
     def rows(self) -> list[str]:
@@ -218,7 +231,7 @@ class Program:
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait(WAIT_S)
-        self.mute()
+        self.stop_reading()
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             if stream is not None:
                 with contextlib.suppress(BrokenPipeError):
@@ -408,7 +421,11 @@ class Screen:
         os.write(self._master, keys.encode() if isinstance(keys, str) else keys)
 
     def say(self, content: str) -> None:
-        self.type(content + "\r")
+        """Type a line, and Enter once it is shown: two at a time would be a paste."""
+        self.type(content)
+        if content:
+            self.wait_for(content[-8:])
+        self.type("\r")
 
     def resize(self, rows: int, columns: int) -> None:
         self.terminal.resize(rows, columns)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Callable
+from typing import ClassVar
 
 import pyte
 
 # What ncurses makes of the capabilities of xterm-256color, and the modes we set by hand. Left out
-# on purpose: bells, titles, clipboard, reports, and whatever else a hostile text would ask for.
+# on purpose: bells, clipboard, reports, and whatever else a hostile text would ask for.
 _MODES = "(?:1|7|12|25|1004|1034|1049|2004|2026)"
 _CURSES = re.compile(
     rf"""
       [\r\n\b\t]
     | \x1b\[\?{_MODES}(?:;{_MODES})*[hl]
-    | \x1b\[2[23];0;0t                       # push and pop of the title, in smcup and rmcup
+    | \x1b\[2[23];(?:0;0|[02])t             # push and pop of the title
+    | \x1b\]2;[^\x00-\x1f\x7f-\x9f]{{0,100}}\x1b\\      # the title
     | \x1b\[(?:\d+(?:;\d+)?)?H               # cursor
     | \x1b\[\d*[ABCDGdZ]
     | \x1b\[(?:J|2J|K|1K)                    # erase
@@ -47,10 +50,40 @@ def unknown(raw: bytes, *, is_plain: bool) -> list[str]:
 
 
 class _Cells(pyte.Screen):  # type: ignore[misc] # pyte has no types
+    """What pyte lacks: REP, SU, SD; and it drops the rest of a run at what it cannot print."""
+
+    _last = " "
+
     def draw(self, data: str) -> None:
-        # What pyte takes for unprintable makes it drop the rest of a run.
         for char in data:
             super().draw(char)
+            self._last = char
+
+    def repeat(self, count: int = 1) -> None:
+        self.draw(self._last * (count or 1))
+
+    def scroll_up(self, count: int = 1) -> None:
+        self._scroll(self.index, bottom=True, count=count)
+
+    def scroll_down(self, count: int = 1) -> None:
+        self._scroll(self.reverse_index, bottom=False, count=count)
+
+    def _scroll(self, step: Callable[[], None], *, bottom: bool, count: int) -> None:
+        margins = self.margins or pyte.screens.Margins(0, self.lines - 1)
+        y, self.cursor.y = self.cursor.y, margins.bottom if bottom else margins.top
+        for _ in range(count or 1):
+            step()
+        self.cursor.y = y
+
+
+class _Stream(pyte.ByteStream):  # type: ignore[misc] # pyte has no types
+    csi: ClassVar[dict[str, str]] = {
+        **pyte.ByteStream.csi,
+        "b": "repeat",
+        "S": "scroll_up",
+        "T": "scroll_down",
+    }
+    events = pyte.ByteStream.events | {"repeat", "scroll_up", "scroll_down"}
 
 
 class Terminal:
@@ -59,19 +92,11 @@ class Terminal:
     def __init__(self, rows: int, columns: int) -> None:
         self.raw = bytearray()
         self._cells = _Cells(columns, rows)
-        self._stream = pyte.ByteStream(self._cells)
-        self._partial = b""
-        self._last = b" "
+        self._stream = _Stream(self._cells)
 
     def feed(self, data: bytes) -> None:
         self.raw += data
-        data = self._partial + data
-        # A sequence cut by a read waits for its end, or its last bytes would be taken for text.
-        start = max(data.rfind(b"\x1b"), 0)
-        self._partial = data[start:] if re.fullmatch(rb"\x1b(\[[\d;?]*)?", data[start:]) else b""
-        data = data[: len(data) - len(self._partial)]
-        # pyte cannot repeat a character (REP).
-        self._stream.feed(re.sub(rb"([ -~])\x1b\[(\d+)b", _repeated, data))
+        self._stream.feed(data)
 
     def resize(self, rows: int, columns: int) -> None:
         self._cells.resize(rows, columns)
@@ -91,7 +116,3 @@ class Terminal:
         """What stands in a cell; "" in the second of a wide character."""
         data: str = self._cells.buffer[row][column].data
         return data
-
-
-def _repeated(match: re.Match[bytes]) -> bytes:
-    return match[1] * (int(match[2]) + 1)

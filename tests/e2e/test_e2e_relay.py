@@ -1,0 +1,174 @@
+"""The relay's console, its flags, and how it ends."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+
+import pytest
+
+import server
+from common.config import ServerConfig
+from tests.e2e.harness import House, Lines, Relay
+
+BARE_REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def test_start_is_told_as_promised(house: House) -> None:
+    relay = house.relay()
+    relay.wait_for("Only this machine can connect")
+    port, key = relay.port, relay.key
+    assert relay.rows == [
+        f"Server starts at `ws://localhost:{port}/`.",
+        "[Cryptography Key]",
+        "Please copy the following key below, you will need it for connecting to this server:",
+        f"Key: {key}",
+        f"Join with: python client.py {key}@localhost:{port} --username NAME",
+        "No --password given: whoever has the KEY can join.",
+        "Only this machine can connect: the default password is public. "
+        "For guests give --password, or --host 0.0.0.0 to open it all the same.",
+    ]
+
+
+def test_start_with_a_password_names_every_address_for_guests(house: House) -> None:
+    relay = house.relay("--password", "X", "--host", "127.0.0.1", "--host", "::1")
+    relay.wait_for("The client will ask for the password.")
+    joins = [row for row in relay.rows if row.startswith("Join with")]
+    ending = f":{relay.port} --username NAME"
+    assert joins == [
+        f"Join with: python client.py {relay.key}@{host}{ending}" for host in ("127.0.0.1", "[::1]")
+    ]
+    assert not any("No --password" in row for row in relay.rows)
+
+
+def test_the_usual_port_is_left_out_of_what_guests_type() -> None:
+    rows = server.greeting(ServerConfig(hosts=("localhost",)), bytes(32), 1719)
+    assert rows[0] == "Server starts at `ws://localhost:1719/`."
+    assert re.fullmatch(r"Join with: python client\.py \S{44}@localhost --username NAME", rows[4])
+
+
+def test_comings_goings_and_refusals_are_told(house: House) -> None:
+    relay = house.relay()
+    ace = house.lines(relay, "ace")
+    ace.wait_for("You are connected")
+    relay.wait_for("[Connected] Username: ace")
+    bea = house.lines(relay, "bea", "--room", "Kitchen")
+    bea.wait_for("You are connected")
+    relay.wait_for("[Connected] Username: bea")
+    house.lines(relay, "eve", "--password", "wrong", stdin=subprocess.DEVNULL)
+    relay.wait_for("[Rejected]")
+    ace.end_input()
+    assert ace.ended() == 0
+    relay.wait_for("[Disconnected] Username: ace")
+    told = "\n".join(relay.rows[7:])
+    address = r"(127\.0\.0\.1|\[::1\]):\d+"
+    for row in (
+        rf"\[Connected\] Username: ace  Address: {address}  \[Path\] /  1 users",
+        rf"\[Connected\] Username: bea  Address: {address}  \[Path\] /kitchen  1 users",
+        rf"\[Rejected\] {address}: wrong KEY or password",
+        rf"\[Disconnected\] Username: ace  Address: {address}  \[Path\] /  0 users  left",
+    ):
+        assert re.search(f"^{row}$", told, re.MULTILINE), told
+    assert not relay.errors
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_relay_and_members_are_told(house: House, signum: int) -> None:
+    relay = house.relay()
+    bot = house.bot(relay, "bot")
+    ace = house.lines(relay, "ace")
+    ace.wait_for("You are connected")
+    assert relay.stop(signum) == 0
+    assert relay.rows[-1] == "Server has been stopped."
+    assert not relay.errors
+    house.until(lambda: bot.closed)
+    assert bot.closed is not None
+    refused = bot.closed.refused
+    assert refused is not None
+    assert (refused.status, refused.authentic) == (503, True)
+    ace.wait_for("Retrying in")
+    assert ace.is_running
+
+
+def failed(house: House, *arguments: str) -> tuple[int, list[str]]:
+    """Return the exit code of a relay that cannot start, and what it wrote to standard error."""
+    relay = Relay(house, arguments)
+    code = relay.ended()
+    assert not relay.rows
+    return code, relay.errors
+
+
+def test_a_port_that_is_taken_is_one_sentence(house: House) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        code, errors = failed(house, "-p", str(port), "--host", "127.0.0.1")
+    remedy = "Stop the other program, or choose another with --port."
+    assert (code, errors) == (1, [f"Port {port} is in use. {remedy}"])
+
+
+@pytest.mark.parametrize("host", ["203.0.113.1", "not a name", "a" * 64, "a..b", "[::1]", "\udcff"])
+def test_an_unusable_host_is_one_sentence(house: House, host: str) -> None:
+    code, errors = failed(house, "--host", host)
+    assert code == 1
+    assert len(errors) == 1
+    assert "--host" in errors[0]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("-p", "port"),
+        ("-p", "65536"),
+        ("-p", "-1"),
+        ("--port", "17x"),
+        ("--nonsense",),
+        ("surplus",),
+        ("--room-size", "0"),
+        ("--rooms", "many"),
+        ("--password", "\udcff"),
+    ],
+)
+def test_wrong_usage_is_one_sentence(house: House, arguments: tuple[str, ...]) -> None:
+    code, errors = failed(house, *arguments)
+    assert code == 2
+    assert len(errors) == 1
+
+
+def test_a_console_that_nobody_reads_stops_no_room(house: House) -> None:
+    relay = house.relay()
+    ace, bea = (house.lines(relay, name) for name in ("ace", "bea"))
+    for member in (ace, bea):
+        member.wait_for("You are connected")
+    relay.wait_for("[Connected]", 2)
+    relay.stop_reading()
+    # More rows than pipe and queue hold.
+    for part in range(12):
+        strangers = [relay.connect() for _ in range(300)]
+        for stranger in strangers:
+            stranger.sendall(BARE_REQUEST)
+        for stranger in strangers:
+            assert stranger.recv(12) == b"HTTP/1.1 426"
+            stranger.close()
+        ace.say(f"line {part} of ace")
+        bea.wait_for(f"ace: line {part} of ace")
+    relay.read_on()
+    relay.wait_for("rows not shown")
+    assert sum("[Rejected]" in row for row in relay.rows) > 1000
+    bea.say("the console is read again")
+    ace.wait_for("bea: the console is read again")
+    assert relay.stop() == 0
+
+
+def test_a_console_that_is_closed_stops_no_room(house: House) -> None:
+    relay = house.relay()
+    ace: Lines = house.lines(relay, "ace")
+    ace.wait_for("You are connected")
+    ticket = relay.ticket
+    relay.close_output()
+    bea = house.lines(ticket, "bea")
+    bea.wait_for("You are connected")
+    bea.say("nobody reads")
+    ace.wait_for("bea: nobody reads")
+    assert relay.stop() == 0
