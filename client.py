@@ -1021,6 +1021,7 @@ def main(argv: list[str]) -> int:
             raise UsageError("There is no KEY. Paste what the server printed: client.py KEY")
         invitation = ticket.parse(settings.ticket)
         url = settings.url or _url(invitation)
+        _check_password(settings.password or "")
         if parse_url(url).secure:
             raise UsageError("wss:// addresses are not supported yet. Use ws://.")
         identity, pins = _home(settings)
@@ -1066,6 +1067,18 @@ def _view(settings: config.ClientConfig) -> View:
             why = str(problem).rstrip(".")
     _say(f"{why}: line mode.")
     return Lines()
+
+
+def _check_password(password: str) -> None:
+    """Check that a password from the command line is text, before a thread would stumble over it.
+
+    Raises:
+        UsageError: if it is not.
+    """
+    try:
+        password.encode()
+    except UnicodeEncodeError:
+        raise UsageError("The password is not valid text.") from None
 
 
 def _url(invitation: ticket.Ticket) -> str:

@@ -36,10 +36,10 @@ from pathlib import Path
 from typing import Final
 
 try:
-    from common import config, names
+    from common import config, files, names
     from common.crypto import card as cards
     from common.crypto import ticket
-    from common.crypto.identity import RelayKey
+    from common.crypto.identity import RelayKey, load_relay_key
     from common.crypto.transcript import Transcript
     from common.errors import (
         FileError,
@@ -51,6 +51,7 @@ try:
         UsageError,
     )
     from common.log.memory import Cursor, Log, MemoryLog
+    from common.log.sqlite import Store, StoredLog, StoredRoom
     from common.term import text
     from common.wire import records
     from common.wire.link import (
@@ -102,6 +103,9 @@ UNSENT_BYTES: Final = 256 * 1024
 MAX_MISSED: Final = 65_535
 """What WELCOME can count; a slow reader can make the log retain more than PROTOCOL.md 9 asks."""
 PRUNE_EVERY: Final = 1_024
+BACKLOG_S: Final = 0.2
+"""How long members are not read when the disk does not keep up."""
+RETRY_DISK_S: Final = 5.0
 ACCEPTS_PER_TURN: Final = 64
 ACCEPT_PAUSE_S: Final = 0.5
 CONSOLE_ROWS: Final = 1_000
@@ -163,11 +167,19 @@ class Held:
 class Gate:
     """Who may come in; its lock guards the held names and the rooms they are in."""
 
-    def __init__(self, *, room_size: int, rooms: int, make_room: Callable[[str], Room]) -> None:
+    def __init__(
+        self,
+        *,
+        room_size: int,
+        rooms: int,
+        make_room: Callable[[str], Room],
+        on_empty: Callable[[Room], None],
+    ) -> None:
         self._lock = threading.Lock()
         self._room_size = room_size
         self._max_rooms = rooms
         self._make_room = make_room
+        self._on_empty = on_empty
         self._held: dict[str, Held] = {}
         self._sessions: set[bytes] = set()
         self._members: Counter[str] = Counter()
@@ -281,6 +293,17 @@ class Gate:
                 self._rooms[hello.room] = self._make_room(hello.room)
             return self._rooms[hello.room], replaced
 
+    def restore(self, room: Room, seats: Iterable[Seat]) -> None:
+        """Hold the names of a room that outlived its relay."""
+        with self._lock:
+            self._rooms[room.name] = room
+            for seat in seats:
+                card = seat.card
+                held = Held(card.session, card.identity, card.username, room.name, False)
+                self._held[names.key(card.username)] = held
+                self._sessions.add(card.session)
+                self._members[room.name] += 1
+
     def note(self, seat: Seat) -> None:
         """Note, after any change, whether a name's holder is connected; else it is replaceable.
 
@@ -305,7 +328,7 @@ class Gate:
         self._members[held.room] -= 1
         if not self._members[held.room]:
             del self._members[held.room]
-            self._rooms.pop(held.room, None)
+            self._on_empty(self._rooms.pop(held.room))
 
 
 # ------------------------------------------------------------------------------------------- Roster
@@ -386,12 +409,13 @@ class Roster:
     def __init__(self) -> None:
         self.seats: dict[MemberId, Seat] = {}
         self._by_session: dict[bytes, Seat] = {}
-        self._last = 0
+        self.last = 0
 
-    def add(self, card: cards.Card, holder: object, cursor: Cursor) -> Seat:
-        """Seat a new member under a number never used before."""
-        self._last += 1
-        seat = Seat(MemberId(self._last), card, holder, cursor)
+    def add(self, card: cards.Card, holder: object, cursor: Cursor, number: int = 0) -> Seat:
+        """Seat a new member under a number never used before, or one that was stored under its."""
+        number = number or self.last + 1
+        self.last = max(self.last, number)
+        seat = Seat(MemberId(number), card, holder, cursor)
         self.seats[seat.number] = self._by_session[card.session] = seat
         return seat
 
@@ -410,7 +434,7 @@ class Roster:
             ProtocolError: to itself, to nobody who ever was, or with a `seen` ahead (400).
             Refused: with a `seen` too far behind (412).
         """
-        if record.to == seat.number or record.to > self._last:
+        if record.to == seat.number or record.to > self.last:
             raise ProtocolError(f"{record.kind.name} to a number that is no other member's")
         if record.kind is Kind.MESSAGE:
             seen = records.message_seen(record.body)
@@ -440,6 +464,37 @@ class Room:
     def path(self) -> str:
         """How the console names it."""
         return f"/{self.name}"
+
+    def restore(self, stored: StoredRoom, now: float) -> list[Seat]:
+        """Take up what a relay before us left; its members are away, and their GRACE starts anew.
+
+        Raises:
+            ProtocolError: if a card is not one of this room.
+        """
+        found = {n: cards.decode(data, self.room_id) for n, data in stored.cards.items()}
+        hashes: dict[int, bytes] = {number: card.hash for number, card in found.items()}
+        self._transcript = Transcript.restore(self._log.room_seq, stored.hashes, hashes)
+        for number, card in found.items():
+            seat = self._roster.add(card, None, Cursor(Seq(0), Seq(0)), number)
+            seat.step(SeatStep.DROPPED)
+            seat.expires_s = now + self._grace_s
+        self._roster.last = max(self._roster.last, stored.last_number)
+        return list(self._roster.seats.values())
+
+    def show(self) -> None:
+        """Show what the log can no longer lose."""
+        with self._lock:
+            self._log.show()
+
+    def shows(self, position: int) -> bool:
+        """Tell whether all up to a position of the log may be shown."""
+        with self._lock:
+            return self._log.shows(position)
+
+    @property
+    def position(self) -> int:
+        """How much was ever appended."""
+        return self._log.position
 
     @property
     def members(self) -> int:
@@ -656,6 +711,7 @@ class Room:
     def _log_card(self, seat: Seat, card: cards.Card, now: float, at_ms: int) -> None:
         seat.card = card
         self._transcript.join(seat.number, card.hash)
+        self._log.keep_card(seat.number, card.encoded)
         entry = Delivered(Kind.CARD, seat.number, records.RELAY, Seq(0), at_ms, card.encoded)
         self._append(entry, now)
 
@@ -664,6 +720,7 @@ class Room:
         seat.reason = reason
         self._roster.remove(seat)
         self._transcript.leave(seat.number)
+        self._log.drop_card(seat.number)
         body = bytes([reason])
         self._append(Delivered(Kind.LEAVE, seat.number, records.RELAY, Seq(0), at_ms, body), now)
         if seat.holder is None:
@@ -686,6 +743,8 @@ class Conn:
         "mask",
         "network",
         "pipe",
+        "replies",
+        "replies_at",
         "room",
         "seat",
         "timer_s",
@@ -701,6 +760,9 @@ class Conn:
         self.seat: Seat | None = None
         self.is_pending = False
         self.join_by_s: float | None = None
+        # The answer to JOIN, and the position of the log that it tells of.
+        self.replies: list[Delivered] = []
+        self.replies_at = 0
         self.in_bytes = Bucket(INBOUND_BYTES_S, INBOUND_BURST_BYTES, now)
         self.in_messages = Bucket(MESSAGES_S, MESSAGES_BURST, now)
         self.wait_s: float | None = None  # not read before then
@@ -730,6 +792,7 @@ class Loop:
         self._order = itertools.count()
         self._grown: set[Room] = set()
         self._is_woken = False
+        self._notices: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._wake_out, self._wake_in = socket.socketpair()
         self._wake_out.setblocking(False)
         self._wake_in.setblocking(False)
@@ -744,6 +807,16 @@ class Loop:
     def start(self) -> None:
         """Run in a thread of its own."""
         self._thread.start()
+
+    def expect(self, room: Room, seats: list[Seat]) -> None:
+        """Watch the GRACE of members that were away before we started."""
+        for seat in seats:
+            heapq.heappush(self._graces, (seat.expires_s, next(self._order), room, seat))
+
+    def tell(self, sentence: str) -> None:
+        """Show a sentence to every member here; called from any thread."""
+        self._notices.put(sentence)
+        self._wake()
 
     def stop(self) -> None:
         """Tell every connection, close, and end the thread; called from any thread."""
@@ -788,6 +861,8 @@ class Loop:
             self._is_woken = False
             now = time.monotonic()
             self._run_timers(now)
+            while not self._notices.empty():
+                self._notify(self._notices.get_nowait())
             self._pump_all(now)
             if self._is_stopping and self._is_stopped(now):
                 return
@@ -816,6 +891,13 @@ class Loop:
         self._wake_in.close()
         self._wake_out.close()
         return True
+
+    def _notify(self, sentence: str) -> None:
+        notice = records.cut_utf8(sentence, records.MAX_NOTICE_BYTES)
+        for conn in self._conns:
+            if conn.seat is not None and conn.pipe.link.state is State.OPEN:
+                conn.pipe.link.send(records.from_relay(Kind.NOTICE, notice))
+                self._dirty[conn] = None
 
     # --- Accepting.
 
@@ -870,6 +952,8 @@ class Loop:
 
     def _throttle(self, conn: Conn, now: float) -> None:
         ready_s = max(conn.in_bytes.ready_s(), conn.in_messages.ready_s())
+        if self._server.is_backlogged:
+            ready_s = max(ready_s, now + BACKLOG_S)
         conn.wait_s = ready_s if ready_s > now else None
 
     def _on_event(self, conn: Conn, event: Upgrade | Sent | Closed, now: float) -> None:
@@ -960,8 +1044,7 @@ class Loop:
         self._settle(conn)
         conn.room, conn.seat = room, seat
         self._rooms.setdefault(room, set()).add(conn)
-        for reply in replies:
-            link.send(reply)
+        conn.replies, conn.replies_at = replies, room.position
         self._server.wake(room)
         self._server.row(f"[Connected] {_who(conn)}  {_where(room)}")
 
@@ -984,7 +1067,10 @@ class Loop:
             try:
                 if seat.holder is not conn:
                     self._check_seat(conn, seat, now)
-                while is_sound and not pipe.unsent_bytes and pipe.link.state is State.OPEN:
+                is_told = not conn.replies or self._reply(conn, room)
+                while (
+                    is_told and is_sound and not pipe.unsent_bytes and pipe.link.state is State.OPEN
+                ):
                     batch = room.read(seat, conn)
                     if not batch:
                         self._check_seat(conn, seat, now)
@@ -1002,6 +1088,15 @@ class Loop:
             self._remove(conn)
             return
         self._watch(conn)
+
+    def _reply(self, conn: Conn, room: Room) -> bool:
+        """Answer a JOIN once the log cannot lose what the answer tells of."""
+        if conn.pipe.link.state is not State.OPEN or not room.shows(conn.replies_at):
+            return False
+        for reply in conn.replies:
+            conn.pipe.link.send(reply)
+        conn.replies = []
+        return True
 
     def _check_seat(self, conn: Conn, seat: Seat, now: float) -> None:
         """See whether a connection that has been given everything still has its seat."""
@@ -1116,6 +1211,110 @@ class Loop:
         conn.pipe.sock.close()
 
 
+# ------------------------------------------------------------------------------------------- Writer
+
+
+class Writer:
+    """The one thread that writes the stored log, and then lets the loops show it."""
+
+    def __init__(self, server: Server, directory: Path) -> None:
+        """Open the log.
+
+        Raises:
+            FileError: if it cannot be used.
+        """
+        self._server = server
+        self._has_work = threading.Event()
+        self._store = Store(directory, self._has_work.set)
+        self._rooms: dict[StoredLog, Room] = {}
+        self._logs: dict[Room, StoredLog] = {}
+        self._forgotten: set[StoredLog] = set()
+        self._is_stopping = False
+        self._thread = threading.Thread(target=self._guard, name="writer", daemon=True)
+
+    def restore(self, now: float) -> list[tuple[Room, list[Seat]]]:
+        """Return the rooms of the file that have members, and their seats.
+
+        Raises:
+            FileError: if the file is damaged.
+        """
+        found: list[tuple[Room, list[Seat]]] = []
+        for stored in self._store.load(now):
+            if not stored.cards or not stored.hashes:
+                self._store.remove(stored.log)
+                continue
+            room = self._add(stored.name, stored.log)
+            try:
+                found.append((room, room.restore(stored, now)))
+            except ProtocolError as problem:
+                raise FileError(f"The stored log is of another relay key: {problem}.") from None
+        return found
+
+    def make_room(self, name: str, log_id: bytes) -> Room:
+        """Return a new room whose log is stored."""
+        return self._add(name, self._store.add(name, log_id))
+
+    def _add(self, name: str, stored: StoredLog) -> Room:
+        room = self._server.room(name, stored)
+        self._rooms[stored], self._logs[room] = room, stored
+        return room
+
+    def forget(self, room: Room) -> None:
+        """Remove a room that all members have left."""
+        stored = self._logs.pop(room)
+        self._store.remove(stored)
+        # The last LEAVE is still to be shown to who asked for it.
+        self._forgotten.add(stored)
+
+    @property
+    def is_backlogged(self) -> bool:
+        """Whether so much waits for the disk that nothing more should be taken in."""
+        return self._store.is_backlogged
+
+    def start(self) -> None:
+        """Start writing."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write what is left, and close the file."""
+        self._is_stopping = True
+        self._has_work.set()
+        self._thread.join(STOP_S)
+        self._store.close()
+
+    def _guard(self) -> None:
+        try:
+            self._run()
+        except Exception:
+            log.exception("writer failed")
+            self._server.crashed()
+
+    def _run(self) -> None:
+        has_failed = False
+        while not self._is_stopping:
+            self._has_work.wait(RETRY_DISK_S if has_failed else None)
+            self._has_work.clear()
+            try:
+                grown = self._store.commit()
+            except FileError as problem:
+                if not has_failed:
+                    self._server.tell(f"{problem} What you send waits until it can be.")
+                has_failed = True
+                continue
+            if has_failed:
+                has_failed = False
+                self._server.tell("The log can be written again.")
+            for stored in grown:
+                room = self._rooms.get(stored)
+                if room is None:
+                    continue
+                room.show()
+                self._server.wake(room)
+                if stored in self._forgotten:
+                    self._forgotten.discard(stored)
+                    del self._rooms[stored]
+
+
 # ------------------------------------------------------------------------------------------- Server
 
 
@@ -1131,7 +1330,11 @@ class Server:
         on_row: Callable[[str], None],
         on_crash: Callable[[], None],
     ) -> None:
-        """Prepare; `on_row` and `on_crash` are called from the loops."""
+        """Prepare; `on_row` and `on_crash` are called from the loops.
+
+        Raises:
+            FileError: if the stored log cannot be used.
+        """
         self.key = key
         self.psk = psk
         self.listeners = listeners
@@ -1139,12 +1342,22 @@ class Server:
         self.crashed = on_crash
         self._grace_s = settings.grace_s
         self.gate = Gate(
-            room_size=settings.room_size, rooms=settings.rooms, make_room=self._make_room
+            room_size=settings.room_size,
+            rooms=settings.rooms,
+            make_room=self._make_room,
+            on_empty=self._forget_room,
         )
+        self._writer = Writer(self, settings.data) if settings.data is not None else None
         self._loops = [Loop(self) for _ in range(settings.threads or _default_threads())]
+        if self._writer is not None:
+            for room, seats in self._writer.restore(time.monotonic()):
+                self.gate.restore(room, seats)
+                self._loops[0].expect(room, seats)
 
     def start(self) -> None:
         """Start serving."""
+        if self._writer is not None:
+            self._writer.start()
         for loop in self._loops:
             loop.start()
 
@@ -1155,6 +1368,8 @@ class Server:
             loop.stop()
         for loop in self._loops:
             loop.join(STOP_S + 1)
+        if self._writer is not None:
+            self._writer.stop()
         for listener in self.listeners:
             listener.close()
 
@@ -1162,6 +1377,17 @@ class Server:
         """Note that a room grew."""
         for loop in self._loops:
             loop.wake(room)
+
+    def tell(self, sentence: str) -> None:
+        """Show a sentence to every member and to the operator."""
+        self.row(sentence)
+        for loop in self._loops:
+            loop.tell(sentence)
+
+    @property
+    def is_backlogged(self) -> bool:
+        """Whether so much waits for the disk that nothing more should be taken in."""
+        return self._writer is not None and self._writer.is_backlogged
 
     def reject(self, address: str, status: int) -> None:
         """Show a refusal."""
@@ -1172,8 +1398,18 @@ class Server:
         return ticket.room_id(self.key.public, name)
 
     def _make_room(self, name: str) -> Room:
-        memory = MemoryLog(secrets.token_bytes(records.LOG_ID_BYTES))
-        return Room(name, self.room_id(name), memory, self._grace_s)
+        log_id = secrets.token_bytes(records.LOG_ID_BYTES)
+        if self._writer is None:
+            return self.room(name, MemoryLog(log_id))
+        return self._writer.make_room(name, log_id)
+
+    def room(self, name: str, room_log: Log) -> Room:
+        """Return a new room over a log."""
+        return Room(name, self.room_id(name), room_log, self._grace_s)
+
+    def _forget_room(self, room: Room) -> None:
+        if self._writer is not None:
+            self._writer.forget(room)
 
 
 def listen(hosts: Iterable[str], port: int) -> list[socket.socket]:
@@ -1196,7 +1432,7 @@ def listen(hosts: Iterable[str], port: int) -> list[socket.socket]:
                 problem = this
         if not bound:
             raise problem or OSError(errno.EADDRNOTAVAIL, "no address")
-    except OSError as this:
+    except (OSError, UnicodeError) as this:  # a name that cannot be one is a UnicodeError
         for sock in bound:
             sock.close()
         raise FileError(_why_not_bound(this, port)) from None
@@ -1231,8 +1467,8 @@ def _bind(family: int, address: tuple[object, ...]) -> socket.socket:
     return sock
 
 
-def _why_not_bound(problem: OSError, port: int) -> str:
-    if isinstance(problem, socket.gaierror):
+def _why_not_bound(problem: OSError | UnicodeError, port: int) -> str:
+    if isinstance(problem, socket.gaierror | UnicodeError):
         return "The host given with --host does not resolve. Use an address of this machine."
     if problem.errno == errno.EADDRINUSE:
         return f"Port {port} is in use. Stop the other program, or choose another with --port."
@@ -1429,7 +1665,11 @@ def main(argv: list[str]) -> int:
     """Run the relay; return the exit code (UX.md 13)."""
     try:
         settings = config.load_server(argv, os.environ)
-        key = RelayKey.generate()
+        if settings.data is None:
+            key = RelayKey.generate()
+        else:
+            files.make_private_dir(settings.data)
+            key = load_relay_key(settings.data / "relay_key")
         password = config.DEFAULT_PASSWORD if settings.password is None else settings.password
         psk = ticket.derive_psk(password, key.public)
         listeners = listen(settings.hosts, settings.port)
@@ -1440,7 +1680,11 @@ def main(argv: list[str]) -> int:
     console = Console(sys.stdout.fileno())
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, lambda *_: console.stop())
-    server = Server(settings, key, psk, listeners, console.row, console.crash)
+    try:
+        server = Server(settings, key, psk, listeners, console.row, console.crash)
+    except FileError as problem:
+        sys.stderr.write(f"{problem}\n")
+        return 1
     for row in greeting(settings, key.public, listeners[0].getsockname()[1]):
         console.row(row)
     server.start()

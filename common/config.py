@@ -35,6 +35,7 @@ class ServerConfig:
         rooms: how many at a time; 0 for the lobby only.
         threads: loop threads; 0 to choose by the build of Python.
         grace_s: how long a name is held for a lost connection.
+        data: where the relay key and the log outlive the process; None: in memory.
     """
 
     password: str | None = None
@@ -44,6 +45,7 @@ class ServerConfig:
     rooms: int = DEFAULT_ROOMS
     threads: int = 0
     grace_s: float = DEFAULT_GRACE_S
+    data: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,12 @@ def load_server(argv: Sequence[str], environ: Mapping[str, str]) -> ServerConfig
         metavar="SECONDS",
         help="how long a lost member's name is held; default 120",
     )
+    add(
+        "--data",
+        type=Path,
+        metavar="DIR",
+        help="keeps KEY and what members may have missed over a restart",
+    )
     given = parser.parse_args(argv)
     password: str | None = given.password
     if password is None:
@@ -130,6 +138,7 @@ def load_server(argv: Sequence[str], environ: Mapping[str, str]) -> ServerConfig
         rooms=given.rooms,
         threads=given.threads,
         grace_s=given.grace,
+        data=given.data,
     )
 
 

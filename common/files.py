@@ -110,6 +110,47 @@ def locked(path: Path) -> Iterator[None]:
         os.close(fd)
 
 
+class Hold:
+    """A lock on a directory, for as long as its process lives."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def close(self) -> None:
+        """Let go."""
+        os.close(self._fd)
+
+
+def hold(path: Path, taken: str) -> Hold:
+    """Take the lock `path`, or fail at once.
+
+    Raises:
+        FileError: with the sentence `taken` if another process holds it.
+    """
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise FileError(f"Cannot write {path}: {error.strerror}.") from None
+    if fcntl is not None:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(fd)
+            raise FileError(taken) from None
+    return Hold(fd)
+
+
+def check_private(path: Path) -> None:
+    """Check that nobody else can read a file, if it is there.
+
+    Raises:
+        FileError: if others can.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if os.name == "posix" and path.stat().st_mode & 0o077:
+            raise FileError(f"Others can read {path}. Run: chmod 600 {path}")
+
+
 @contextlib.contextmanager
 def _temporary(path: Path, data: bytes) -> Iterator[str]:
     """Write `data` beside `path`, 0600 and fsynced; it is removed at the end if still there."""

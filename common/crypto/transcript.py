@@ -41,6 +41,13 @@ class Transcript:
         """
         return cls(0, sha256(label("log"), room_id, log_id), {})
 
+    @classmethod
+    def restore(cls, seq: int, kept: list[bytes], members: dict[int, bytes]) -> Transcript:
+        """Start at `seq` with H there, the last of `kept`, and at as many records before it."""
+        transcript = cls(seq, kept[-1], members)
+        transcript._kept = deque(kept, maxlen=KEPT_RECORDS + 1)
+        return transcript
+
     @property
     def seq(self) -> int:
         """The last record added."""

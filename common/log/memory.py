@@ -47,6 +47,15 @@ class Log(Protocol):
     def room_seq(self) -> Seq:
         """The seq of the last room record."""
 
+    def keep_card(self, number: MemberId, card: bytes) -> None:
+        """Take note of a member's card, its first or a newer one."""
+
+    def drop_card(self, number: MemberId) -> None:
+        """Take note that a member has left."""
+
+    def show(self) -> None:
+        """Show all that can no longer be lost."""
+
     def open_mail(self, number: MemberId) -> None:
         """Begin the mail stream of a new member."""
 
@@ -154,6 +163,15 @@ class MemoryLog:
     def room_seq(self) -> Seq:
         """The seq of the last room record."""
         return self._room.last
+
+    def keep_card(self, number: MemberId, card: bytes) -> None:
+        """Do nothing: the room knows its members as long as we live."""
+
+    def drop_card(self, number: MemberId) -> None:
+        """Do nothing: the room knows its members as long as we live."""
+
+    def show(self) -> None:
+        """Do nothing: all is shown at once."""
 
     def open_mail(self, number: MemberId) -> None:
         """Begin the mail stream of a new member."""

@@ -1,8 +1,9 @@
 """The log in one SQLite file.
 
-PROTOCOL.md 4.3: what members need to resume after a restart, and nothing longer. Rooms append in memory and queue what
-must be written; one writer thread writes whatever has queued up in one transaction, and only what is committed is
-shown. So a crash takes back nothing that anybody has seen.
+PROTOCOL.md 4.3: what members need to resume after a restart, and nothing longer. Rooms append in
+memory and queue what must be written; one writer thread writes whatever has queued up in one
+transaction, and only what is committed is shown. So a crash takes back nothing that anybody has
+seen.
 """
 
 from __future__ import annotations
@@ -10,12 +11,10 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import threading
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from common import files
 from common.errors import FileError
@@ -25,26 +24,32 @@ from common.wire.records import MemberId, Seq
 FILE = "log.sqlite"
 MAX_BATCH = 50_000
 """Statements in one transaction: a bound on what a crash loses of what nobody was shown."""
-MAX_QUEUED_BYTES = 64 * 1024 * 1024
-"""What may wait for a disk that is full or slow before members are no longer read."""
+MAX_QUEUED = 4_000
+"""Statements that may wait for a disk that is full or slow before members are no longer read."""
 
 _SCHEMA = """
 CREATE TABLE rooms (
-    room INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, log_id BLOB NOT NULL, last_number INTEGER NOT NULL
+    room INTEGER PRIMARY KEY, name TEXT NOT NULL, log_id BLOB NOT NULL,
+    last_number INTEGER NOT NULL
 );
 CREATE TABLE records (
-    room INTEGER, seq INTEGER, position INTEGER NOT NULL, frame BLOB NOT NULL, h BLOB NOT NULL, PRIMARY KEY (room, seq)
+    room INTEGER, seq INTEGER, position INTEGER NOT NULL, frame BLOB NOT NULL, h BLOB NOT NULL,
+    PRIMARY KEY (room, seq)
 ) WITHOUT ROWID;
 CREATE TABLE mail (
     room INTEGER, number INTEGER, seq INTEGER, position INTEGER NOT NULL, frame BLOB NOT NULL,
     PRIMARY KEY (room, number, seq)
 ) WITHOUT ROWID;
-CREATE TABLE members (room INTEGER, number INTEGER, card BLOB NOT NULL, PRIMARY KEY (room, number)) WITHOUT ROWID;
+CREATE TABLE members (
+    room INTEGER, number INTEGER, card BLOB NOT NULL, PRIMARY KEY (room, number)
+) WITHOUT ROWID;
 PRAGMA user_version = 1;
 """
 _VERSION = 1
 
 _Statement = tuple[str, tuple[object, ...]]
+_CHECKPOINT = "-- checkpoint"
+"""Stands for: what was deleted must be gone from the write-ahead log too."""
 
 
 @dataclass(slots=True)
@@ -52,7 +57,7 @@ class StoredRoom:
     """A room as it was found in the file.
 
     Attributes:
-        hashes: H before the first record that is kept, and after each.
+        hashes: H after each record that is kept.
         cards: the card of each member, by number.
         last_number: the highest number ever given.
     """
@@ -65,10 +70,10 @@ class StoredRoom:
 
 
 class Store:
-    """The file of one relay. `commit` belongs to the writer thread, `add` to whoever creates rooms."""
+    """The file of one relay. `commit` belongs to one writer thread; the rest is queued by any."""
 
-    def __init__(self, directory: Path) -> None:
-        """Open or create the file.
+    def __init__(self, directory: Path, wake: Callable[[], None]) -> None:
+        """Open or create the file; `wake` is called when there is something to commit.
 
         Raises:
             FileError: if it is in use, damaged, or others can read it; nothing is changed then.
@@ -78,9 +83,8 @@ class Store:
         self._lock = files.hold(directory / "lock", f"Another server uses {directory}.")
         self._queue: deque[tuple[StoredLog | None, int, _Statement]] = deque()
         self._batch: list[tuple[StoredLog | None, int, _Statement]] = []
-        self._queued_bytes = 0
-        self._wakes = threading.Event()
-        self._is_stopping = False
+        self._wake = wake
+        self._last_room = 0
         for suffix in ("", "-wal", "-shm"):
             files.check_private(self._path.with_name(FILE + suffix))
         try:
@@ -123,22 +127,21 @@ class Store:
 
     def add(self, name: str, log_id: bytes) -> StoredLog:
         """Begin the log of a new room."""
-        log = StoredLog(self, name, log_id)
-        self.put(
-            log,
-            0,
-            "INSERT OR REPLACE INTO rooms (name, log_id, last_number) VALUES (?, ?, 0)",
-            (name, log_id),
-        )
+        self._last_room += 1
+        log = StoredLog(self, self._last_room, log_id)
+        self.put(log, 0, "INSERT INTO rooms VALUES (?, ?, ?, 0)", (log.room, name, log_id))
         return log
 
     def remove(self, log: StoredLog) -> None:
         """Forget a room that all members have left."""
-        for table in ("records", "mail", "members"):
-            # The room itself goes last: the others are found by its name.
-            self.put(log, 0, f"DELETE FROM {table} WHERE room = {_ROOM}", (log.name,))  # noqa: S608
-        self.put(log, 0, "DELETE FROM rooms WHERE name = ? AND log_id = ?", (log.name, log.log_id))
-        self.put(None, 0, _CHECKPOINT, ())
+        for statement in (
+            "DELETE FROM records WHERE room = ?",
+            "DELETE FROM mail WHERE room = ?",
+            "DELETE FROM members WHERE room = ?",
+            "DELETE FROM rooms WHERE room = ?",
+            _CHECKPOINT,
+        ):
+            self.put(log, 0, statement, (log.room,))
 
     def load(self, now: float) -> list[StoredRoom]:
         """Return every room in the file.
@@ -157,7 +160,8 @@ class Store:
             ) from None
 
     def _load(self, room: int, name: str, log_id: bytes, last: int, now: float) -> StoredRoom:
-        log = StoredLog(self, name, log_id)
+        log = StoredLog(self, room, log_id)
+        self._last_room = max(self._last_room, room)
         hashes: list[bytes] = []
         query = "SELECT seq, position, frame, h FROM records WHERE room = ? ORDER BY seq"
         for seq, position, frame, h in self._db.execute(query, (room,)):
@@ -170,7 +174,8 @@ class Store:
             log.restore_mail(MemberId(number))
         query = "SELECT number, seq, position, frame FROM mail WHERE room = ? ORDER BY number, seq"
         for number, seq, position, frame in self._db.execute(query, (room,)):
-            log.restore(MemberId(number), seq, position, frame, now)
+            if number in cards:
+                log.restore(MemberId(number), seq, position, frame, now)
         log.restored()
         return StoredRoom(name, log, hashes, cards, last)
 
@@ -181,22 +186,12 @@ class Store:
     ) -> None:
         """Queue a statement; `position` of `log` may be shown once it is committed."""
         self._queue.append((log, position, (statement, values)))
-        self._queued_bytes += sum(len(value) for value in values if isinstance(value, bytes))
-        self._wakes.set()
+        self._wake()
 
     @property
     def is_backlogged(self) -> bool:
         """Whether so much waits for the disk that nothing more should be taken in."""
-        return self._queued_bytes > MAX_QUEUED_BYTES
-
-    def wait(self, timeout_s: float | None = None) -> None:
-        """Wait until there is something to commit, or `stop`."""
-        self._wakes.wait(timeout_s)
-
-    def stop(self) -> None:
-        """Let `wait` return at once from now on."""
-        self._is_stopping = True
-        self._wakes.set()
+        return len(self._queue) + len(self._batch) > MAX_QUEUED
 
     def commit(self) -> list[StoredLog]:
         """Write what is queued in one transaction.
@@ -207,8 +202,6 @@ class Store:
         Raises:
             FileError: if it cannot be written; it stays queued, and nothing of it is shown.
         """
-        if not self._is_stopping:
-            self._wakes.clear()
         while self._queue and len(self._batch) < MAX_BATCH:
             self._batch.append(self._queue.popleft())
         if not self._batch:
@@ -231,18 +224,92 @@ class Store:
             with contextlib.suppress(sqlite3.Error):
                 self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         grown: dict[int, tuple[StoredLog, int]] = {}
-        for log, position, (_, values) in self._batch:
-            self._queued_bytes -= sum(len(value) for value in values if isinstance(value, bytes))
+        for log, position, _ in self._batch:
             if log is not None:
                 grown[id(log)] = (log, max(position, grown.get(id(log), (log, 0))[1]))
         self._batch.clear()
         for log, position in grown.values():
             log.to_show = max(log.to_show, position)
         if self._queue:
-            self._wakes.set()
+            self._wake()
         return [log for log, _ in grown.values()]
 
 
-_ROOM = "(SELECT room FROM rooms WHERE name = ?)"
-_CHECKPOINT = "-- checkpoint"
-"""Stands for: what was deleted must be gone from the write-ahead log too."""
+class StoredLog(MemoryLog):
+    """A log that is in the file too; what is appended is shown once it is committed there.
+
+    Attributes:
+        to_show: the position that is committed; `show` makes it seen.
+    """
+
+    def __init__(self, store: Store, room: int, log_id: bytes) -> None:
+        super().__init__(log_id)
+        self.room = room
+        self.to_show = 0
+        self._store = store
+
+    def show(self) -> None:
+        """Show what is committed."""
+        self._shown = max(self._shown, self.to_show)
+
+    def keep_card(self, number: MemberId, card: bytes) -> None:
+        """Take note of a member's card, its first or a newer one."""
+        self._put("INSERT OR REPLACE INTO members VALUES (?, ?, ?)", self.room, number, card)
+        statement = "UPDATE rooms SET last_number = max(last_number, ?) WHERE room = ?"
+        self._put(statement, number, self.room)
+
+    def drop_card(self, number: MemberId) -> None:
+        """Take note that a member has left: in the transaction of its LEAVE."""
+        self._put("DELETE FROM members WHERE room = ? AND number = ?", self.room, number)
+
+    def close_mail(self, number: MemberId) -> None:
+        """Forget the mail stream of a member that has left."""
+        super().close_mail(number)
+        self._put("DELETE FROM mail WHERE room = ? AND number = ?", self.room, number)
+        self._put(_CHECKPOINT)
+
+    def prune(self, live: Mapping[MemberId, Cursor]) -> None:
+        """Drop what is past retention, in the file too."""
+        super().prune(live)
+        self._put("DELETE FROM records WHERE room = ? AND seq < ?", self.room, self._room.first)
+        for number, mail in self._mail.items():
+            statement = "DELETE FROM mail WHERE room = ? AND number = ? AND seq < ?"
+            self._put(statement, self.room, number, mail.first)
+        self._put(_CHECKPOINT)
+
+    def _keep(self, number: MemberId | None, seq: Seq, frame: bytes, h: bytes) -> None:
+        at = self._position
+        if number is None:
+            self._put("INSERT INTO records VALUES (?, ?, ?, ?, ?)", self.room, seq, at, frame, h)
+        else:
+            statement = "INSERT INTO mail VALUES (?, ?, ?, ?, ?)"
+            self._put(statement, self.room, number, seq, at, frame)
+
+    def _put(self, statement: str, *values: object) -> None:
+        self._store.put(self, self._position, statement, values)
+
+    # --- After a restart.
+
+    def restore_mail(self, number: MemberId) -> None:
+        """Begin the mail stream of a member found in the file."""
+        super().open_mail(number)
+
+    def restore(
+        self, number: MemberId | None, seq: int, position: int, frame: bytes, now: float
+    ) -> None:
+        """Take a record found in the file; of each stream, in order.
+
+        Raises:
+            ValueError: if one is missing in between.
+        """
+        stream = self._room if number is None else self._mail[number]
+        if not stream.frames:
+            stream.first = seq
+        if seq != stream.last + 1:
+            raise ValueError(f"record {seq} does not follow {stream.last}")
+        stream.append(frame[2:], position, now)
+        self._position = max(self._position, position)
+
+    def restored(self) -> None:
+        """Show all that was found: it is committed."""
+        self._shown = self.to_show = self._position

@@ -115,10 +115,10 @@ class Lines:
                 continue
             self._echo()
             match reply:
-                case Reply.ENDED:
-                    outcomes.append(Action.QUIT)
                 case Reply() if self._question is not None:
                     outcomes.append(reply)
+                case Reply.ENDED:
+                    outcomes.append(Action.QUIT)
                 case _:
                     pass
         return outcomes

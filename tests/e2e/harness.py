@@ -51,6 +51,7 @@ class House:
         self.path = path
         self._selector = selectors.DefaultSelector()
         self._inmates: list[_Inmate] = []
+        self.relays: list[Relay] = []
 
     # --- The loop.
 
@@ -101,6 +102,7 @@ class House:
 
     def relay(self, *arguments: str, env: dict[str, str | None] | None = None) -> Relay:
         relay = Relay(self, arguments, env)
+        self.relays.append(relay)
         relay.wait_for("Join with:")
         return relay
 
@@ -133,6 +135,15 @@ class House:
 
     def bot(self, relay: Relay, name: str) -> Bot:
         return Bot(self, relay, name).join()
+
+    def listener(self) -> socket.socket:
+        """Return a listening socket of something that is no relay."""
+        sock = socket.create_server(("127.0.0.1", 0))
+        sock.settimeout(WAIT_S)
+        return sock
+
+    def proxy(self, relay: Relay) -> Proxy:
+        return Proxy(self, relay.port)
 
 
 class Program:

@@ -1,0 +1,123 @@
+"""A typed line becomes an intent, or says why not; nothing half-typed is ever sent."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from common.errors import UsageError
+from common.member.commands import (
+    COMMANDS,
+    Help,
+    Leave,
+    Say,
+    Trust,
+    Verify,
+    Who,
+    find,
+    parse,
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "intent"),
+    [
+        ("hello", Say("hello")),
+        ("", Say("")),
+        (" /who", Say(" /who")),
+        ("a /who", Say("a /who")),
+        ("//who", Say("/who")),
+        ("///", Say("//")),
+        ("/who", Who()),
+        ("/who ", Who()),
+        ("/help", Help("")),
+        ("/help keys", Help("keys")),
+        ("/help  /who ", Help("/who")),
+        ("/me waves", Say("/me waves")),
+        ("/me  waves ", Say("/me  waves ")),
+        ("/verify", Verify("", None)),
+        ("/verify bea", Verify("bea", None)),
+        ("/verify bea yes", Verify("bea", answer=True)),
+        ("/verify  bea  no", Verify("bea", answer=False)),
+        ("/trust zoë", Trust("zoë")),
+        ("/quit", Leave("")),
+        ("/quit good night, all", Leave("good night, all")),
+        ("exit", Leave("", asks=True)),
+        (" exit ", Leave("", asks=True)),
+        ("exit now", Say("exit now")),
+        ("Exit", Say("Exit")),
+    ],
+)
+def test_a_line_and_its_intent(line: str, intent: object) -> None:
+    assert parse(line) == intent
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "/who bea",
+        "/me",
+        "/me ",
+        "/verify bea maybe",
+        "/verify bea yes please",
+        "/trust",
+        "/trust bea col",
+    ],
+)
+def test_a_command_used_wrongly_shows_its_usage(line: str) -> None:
+    with pytest.raises(UsageError, match="^Usage: /"):
+        parse(line)
+
+
+@pytest.mark.parametrize("line", ["/", "/nosuch", "/WHO", "/who\tbea", "/ who", "/quitt"])
+def test_no_such_command(line: str) -> None:
+    with pytest.raises(UsageError, match="/help lists them"):
+        parse(line)
+
+
+@pytest.mark.parametrize("line", ["/qui", "/trus bea"])
+def test_what_costs_too_much_is_typed_out(line: str) -> None:
+    with pytest.raises(UsageError, match="must be typed out. Nothing was sent"):
+        parse(line)
+
+
+@pytest.mark.parametrize("line", ["/quit", "exit", "//", "/nosuch", "/me waves"])
+def test_what_was_pasted_is_never_a_command(line: str) -> None:
+    assert parse(line, is_literal=True) == Say(line)
+    assert parse(f"{line}\n") == Say(f"{line}\n")
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_a_command_is_found_by_every_beginning_that_is_its_own(command: object) -> None:
+    name = command.name  # type: ignore[attr-defined] # what parametrize hands over
+    assert find(name).name == name
+    for end in range(2, len(name)):
+        rivals = [c.name for c in COMMANDS if c.name.startswith(name[:end])]
+        if len(rivals) == 1 and not find(name).is_whole:
+            assert find(name[:end]).name == name
+        elif name[:end] not in rivals:
+            with pytest.raises(UsageError) as caught:
+                find(name[:end])
+            assert all(rival in str(caught.value) for rival in rivals)
+
+
+def test_every_usage_begins_with_its_name() -> None:
+    assert len({command.name for command in COMMANDS}) == len(COMMANDS)
+    for command in COMMANDS:
+        assert command.usage.split(" ")[0] == command.name
+        assert command.meaning
+
+
+@given(st.text())
+@example("/verify a\u00a0b")
+def test_any_line_is_an_intent_or_a_usage_error(line: str) -> None:
+    try:
+        intent = parse(line)
+    except UsageError as error:
+        assert line.startswith("/")
+        assert "\n" not in line
+        assert str(error)
+        return
+    if isinstance(intent, Say):
+        assert intent.text == (line[1:] if line.startswith("//") and "\n" not in line else line)

@@ -1,0 +1,94 @@
+"""What a message holds, and that nothing else passes for it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from common.errors import Unreadable, UsageError
+from common.member import contents
+from common.member.contents import Text, Unsupported
+from tests.unit.crypto.vectors import TERMCHAT, unhex
+
+
+def shape(kind: int, data: bytes, *, length: int | None = None, blocks: int | None = None) -> bytes:
+    """A content by the letter of PROTOCOL.md 5.3, or nearly so."""
+    size = len(data) if length is None else length
+    whole = bytes([kind]) + size.to_bytes(2) + data
+    blocks = -(-len(whole) // 128) if blocks is None else blocks
+    return whole.ljust(blocks * 128, b"\0")
+
+
+@given(st.text(max_size=600))
+@example("x" * 125)
+@example("x" * 126)
+@example("x" * 16_384)
+def test_a_text_round_trips(text: str) -> None:
+    data = contents.encode(Text(text))
+    assert data == shape(1, text.encode())
+    assert contents.decode(data) == Text(text)
+
+
+@pytest.mark.parametrize(("size", "padded"), [(0, 128), (125, 128), (126, 256), (16_384, 16_512)])
+def test_the_fewest_zeros(size: int, padded: int) -> None:
+    assert len(contents.encode(Text("x" * size))) == padded
+
+
+def test_the_vectors() -> None:
+    for vector in TERMCHAT["messages"]:
+        content = unhex(vector["content"])
+        decoded = contents.decode(content)
+        assert isinstance(decoded, Text)
+        assert contents.encode(decoded) == content
+
+
+def test_a_lone_surrogate_is_sent_as_a_question_mark() -> None:
+    assert contents.decode(contents.encode(Text("a\ud800b"))) == Text("a?b")
+
+
+@pytest.mark.parametrize("text", ["x" * 16_385, "é" * 8_193])
+def test_too_long(text: str) -> None:
+    with pytest.raises(UsageError, match="Nothing was sent"):
+        contents.encode(Text(text))
+    with pytest.raises(UsageError):
+        contents.check_text(text)
+
+
+@pytest.mark.parametrize("kind", [0, 2, 3, 255])
+def test_a_kind_we_do_not_know(kind: int) -> None:
+    assert contents.decode(shape(kind, b"anything")) == Unsupported(kind)
+
+
+@pytest.mark.parametrize(
+    "padded",
+    [
+        b"",
+        b"\1",
+        b"\1\0\0",
+        shape(1, b"hi")[:-1],
+        shape(1, b"hi") + b"\0",
+        shape(1, b"hi", blocks=2),
+        shape(1, b"", blocks=2),
+        shape(1, b"hi", length=1),
+        shape(1, b"hi")[:-1] + b"\1",
+        shape(1, b"hi", length=126),
+        shape(1, b"\xff"),
+        shape(1, "é".encode(), length=1).replace("é".encode(), b"\xc3\0"),
+        shape(1, b"x" * 16_385),
+        shape(9, b"hi", blocks=2),
+    ],
+)
+def test_malformed(padded: bytes) -> None:
+    with pytest.raises(Unreadable):
+        contents.decode(padded)
+
+
+@given(st.binary(max_size=300) | st.binary(min_size=128, max_size=128))
+def test_any_bytes(data: bytes) -> None:
+    try:
+        content = contents.decode(data)
+    except Unreadable:
+        return
+    if isinstance(content, Text):
+        assert contents.encode(content) == data
