@@ -65,7 +65,7 @@ try:
     from common.term.editor import Action, Submit
     from common.term.prompt import Answer, Prompt, Reply
     from common.view.lines import Lines
-    from common.view.output import is_terminal
+    from common.view.output import is_readable, is_terminal
     from common.view.view import MEANINGS, VALUES, Message, Outcome, Presence, Status, View
     from common.wire.link import ClientLink, Closed, Opened, State, parse_url
     from common.wire.pipe import Pipe
@@ -80,7 +80,9 @@ log = logging.getLogger("termchat.client")
 READ_BYTES: Final = 64 * 1024
 CONNECT_S: Final = 10.0
 OPENING_S: Final = 0.005
-"""How long received records are opened before the keyboard is looked at again."""
+"""How long received records are opened before anything else is looked at again."""
+READ_EVERY_S: Final = 1 / 30
+"""A screen shows no more frames a second than this: what comes meanwhile is read together."""
 LEAVE_S: Final = 2.0
 EOF_S: Final = 60.0
 """How long the end of input waits for echoes without any coming."""
@@ -151,6 +153,7 @@ class Client:
         self._connect_by_s = 0.0
         self._pipe: Pipe[ClientLink] | None = None
         self._inbox: deque[Delivered] = deque()
+        self._read_at_s = 0.0
         self._masks: dict[int, int] = {}
         self._input_fd: int | None = None
         self._has_input = True
@@ -195,7 +198,7 @@ class Client:
 
     def _turn(self) -> None:
         """Wait for something and do what it asks: the keyboard first, the relay, then time."""
-        self._watch()
+        self._watch(time.monotonic())
         ready = {key.fd: mask for key, mask in self._selector.select(self._timeout_s())}
         now = time.monotonic()
         if self._wake_out.fileno() in ready:
@@ -213,6 +216,8 @@ class Client:
         if pipe is not None and ready.get(pipe.sock.fileno(), 0) & selectors.EVENT_READ:
             data = pipe.read()
             if data is not None:
+                is_drained = len(data) < READ_BYTES and not isinstance(self._view, Lines)
+                self._read_at_s = now + READ_EVERY_S if is_drained else now
                 self._on_bytes(pipe, data, now)
         self._open_records(now)
         self._tick(now)
@@ -231,10 +236,13 @@ class Client:
             times.append(self._connect_by_s)
         if self._retry_at_s is not None and self._lost_at_s is not None:
             times.append(time.monotonic() + 1.0)  # the countdown
+        now = time.monotonic()
+        if self._pipe is not None and self._read_at_s > now:
+            times.append(self._read_at_s)
         wanted = [at for at in times if at is not None]
-        return max(0.0, min(wanted) - time.monotonic()) if wanted else None
+        return max(0.0, min(wanted) - now) if wanted else None
 
-    def _watch(self) -> None:
+    def _watch(self, now: float) -> None:
         """Ask the selector for what is wanted now."""
         wanted: dict[int, int] = {}
         is_wanted = self._view.has_keyboard and self._conversation.waiting < MANY_LINES
@@ -246,7 +254,8 @@ class Client:
             wanted[self._sock.fileno()] = selectors.EVENT_WRITE
         if self._pipe is not None:
             mask = selectors.EVENT_WRITE if self._pipe.unsent_bytes else 0
-            if not self._inbox and self._view.unwritten_bytes < UNREAD_BYTES:
+            may_read = not self._inbox and now >= self._read_at_s
+            if may_read and self._view.unwritten_bytes < UNREAD_BYTES:
                 mask |= selectors.EVENT_READ
             if mask:
                 wanted[self._pipe.sock.fileno()] = mask
@@ -581,12 +590,16 @@ class Client:
             self._open_record(self._inbox.popleft(), now)
 
     def _open_records(self, now: float) -> None:
-        """Open what was received, for a few milliseconds."""
+        """Open what was received, for a few milliseconds, or until a key is pressed."""
         stop_s = now + OPENING_S
         while self._inbox:
             self._open_record(self._inbox.popleft(), now)
-            if time.monotonic() > stop_s:
+            if time.monotonic() > stop_s or self._has_keys():
                 return
+
+    def _has_keys(self) -> bool:
+        fd = self._input_fd
+        return fd is not None and fd in self._masks and is_readable(fd)
 
     def _open_record(self, record: Delivered, now: float) -> None:
         try:

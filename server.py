@@ -1226,9 +1226,7 @@ class Writer:
         self._server = server
         self._has_work = threading.Event()
         self._store = Store(directory, self._has_work.set)
-        self._rooms: dict[StoredLog, Room] = {}
         self._logs: dict[Room, StoredLog] = {}
-        self._forgotten: set[StoredLog] = set()
         self._is_stopping = False
         self._thread = threading.Thread(target=self._guard, name="writer", daemon=True)
 
@@ -1256,15 +1254,18 @@ class Writer:
 
     def _add(self, name: str, stored: StoredLog) -> Room:
         room = self._server.room(name, stored)
-        self._rooms[stored], self._logs[room] = room, stored
+
+        def show() -> None:
+            room.show()
+            self._server.wake(room)
+
+        stored.on_commit = show
+        self._logs[room] = stored
         return room
 
     def forget(self, room: Room) -> None:
         """Remove a room that all members have left."""
-        stored = self._logs.pop(room)
-        self._store.remove(stored)
-        # The last LEAVE is still to be shown to who asked for it.
-        self._forgotten.add(stored)
+        self._store.remove(self._logs.pop(room))
 
     @property
     def is_backlogged(self) -> bool:
@@ -1305,14 +1306,7 @@ class Writer:
                 has_failed = False
                 self._server.tell("The log can be written again.")
             for stored in grown:
-                room = self._rooms.get(stored)
-                if room is None:
-                    continue
-                room.show()
-                self._server.wake(room)
-                if stored in self._forgotten:
-                    self._forgotten.discard(stored)
-                    del self._rooms[stored]
+                stored.on_commit()
 
 
 # ------------------------------------------------------------------------------------------- Server

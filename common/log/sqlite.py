@@ -240,12 +240,14 @@ class StoredLog(MemoryLog):
 
     Attributes:
         to_show: the position that is committed; `show` makes it seen.
+        on_commit: called by the writer thread when that has moved.
     """
 
     def __init__(self, store: Store, room: int, log_id: bytes) -> None:
         super().__init__(log_id)
         self.room = room
         self.to_show = 0
+        self.on_commit: Callable[[], None] = self.show
         self._store = store
 
     def show(self) -> None:

@@ -61,6 +61,14 @@ def is_writable(fd: int, wait_s: float) -> bool:
         return True
 
 
+def is_readable(fd: int) -> bool:
+    """Tell whether a read would not block; False where that cannot be known."""
+    try:
+        return fd < 1024 and bool(select.select([fd], [], [], 0)[0])
+    except (OSError, ValueError):
+        return False
+
+
 def is_terminal(fd: int) -> bool:
     """Tell whether a descriptor is open on a terminal."""
     try:

@@ -25,7 +25,7 @@ HOSTILE = (
     ("\x08\x08\x08", "␈␈␈"),
     ("\x7f", "␡"),
     ("\x9b2J", "<9B>2J"),
-    ("\udcff\udcfe\udcc3(", "?(", "\ufffd("),
+    ("\udcff\udcfe\udcc3(", "???("),
     ("\u202egnp.exe\u202c", "<202E>gnp.exe<202C>"),
     ("\u2066x\u2069", "<2066>x<2069>"),
     ("\u2028a", "<2028>a"),
@@ -42,31 +42,34 @@ HOSTILE = (
     ("\x1bc\x1b[!p\x1b[?1049l\x1b#8", "␛c␛[!p␛[?1049l␛#8"),
     ("\x1b[5i\x1b]8;;http://x\x1b\\", "␛[5i␛]8;;http://x␛\\"),
 )
+TOO_MANY_MARKS = ("Z" + 5 * "\u0351").encode()
+
+
+def unmarked(content: str) -> str:
+    """Leave the marks out, which pyte draws into the base in its own order."""
+    return content.replace("\u0351", "")
 
 
 @pytest.mark.parametrize("columns", [80, 40])
 def test_hostile_messages_are_shown_as_pictures(house: House, columns: int) -> None:
     relay = house.relay()
     screen = house.screen(relay, "screen", columns=columns)
+    screen.wait_for("Connected to lobby as screen.")
     plain = house.screen(relay, "plain", "--plain", columns=200)
+    screen.wait_for("plain joined")
     pipe = house.lines(relay, "pipe")
-    for member in (screen, plain, pipe):
-        member.wait_for("screen" if member is screen else "You are connected")
-    screen.wait_for("4 here" if False else "3 here")
+    plain.wait_for("pipe joined")
     bot = house.bot(relay, "mallory")
-    for said, *shown in HOSTILE:
+    for number, (said, *shown) in enumerate(HOSTILE):
         bot.say(said)
-        ends = f"after {HOSTILE.index((said, *shown))}."
+        ends = f"after {number}."
         bot.say(ends)
         for member in (screen, plain, pipe):
             member.wait_for(ends)
-        for member in (screen.display, plain.display, pipe.rows):
-            drawn = "\n".join(member).replace("\u0351", "")
-            if said[0] == "Z" or said[0] == "\udcff":
-                assert any(each.replace("\u0351", "") in drawn for each in shown)
-            else:
-                assert all(each in drawn for each in shown), drawn
-        assert ("Z" + 5 * "\u0351").encode() not in screen.raw + plain.raw + bytes(pipe.out)
+        for rows in (screen.display, plain.display, pipe.rows):
+            drawn = unmarked("\n".join(rows))
+            assert all(unmarked(each) in drawn for each in shown), drawn
+        assert TOO_MANY_MARKS not in screen.raw + plain.raw + bytes(pipe.out)
     screen.say("still here")
     pipe.wait_for("screen: still here")
     for terminal in (screen, plain):
@@ -81,9 +84,7 @@ def test_hostile_lines_on_a_pipe_are_cleaned_by_their_sender_too(house: House) -
     pipe = house.lines(relay, "pipe")
     screen.wait_for("pipe joined")
     for said, *_ in HOSTILE:
-        if "\n" not in said:
-            pipe.write(said.encode("utf-8", "surrogateescape" if "\udcff" in said else "replace"))
-            pipe.write(b"\n")
+        pipe.write(said.encode("utf-8", "replace") + b"\n")
     pipe.write(b"\xff\xfe\xc3( not UTF-8\n")
     screen.wait_for("\ufffd\ufffd\ufffd( not UTF-8")
     pipe.write(b"\x1b" * 1024 * 1024 + b"\n")
@@ -102,9 +103,9 @@ def test_hostile_names_that_are_allowed(house: House) -> None:
     plain.wait_for("You are connected")
     names = (
         "\u0430\u0441\u0435",  # Cyrillic, looks like ace
-        "Z" + 30 * "\u0351",
+        "Z" + 30 * "\u0316",
         "\u05d0\u05d1\u05d2",  # written from right to left
-        "\U0001f600\u5317x",
+        "\u2602\u5317x",
         "lobby",
         "-x--",
     )
@@ -113,16 +114,17 @@ def test_hostile_names_that_are_allowed(house: House) -> None:
         bot.say(f"this is {number}")
         for terminal in (screen, plain):
             terminal.wait_for(f"this is {number}")
-    assert ("Z" + 5 * "\u0351").encode() not in screen.raw + plain.raw + bytes(relay.out)
+        if number == 0:
+            for terminal in (screen, plain):
+                terminal.wait_for("\u0430\u0441\u0435 is not ace: its letters are Cyrillic.")
+    assert ("Z" + 5 * "\u0316").encode() not in screen.raw + plain.raw + bytes(relay.out)
     relay.wait_for("[Connected] Username: \u05d0\u05d1\u05d2")
 
 
 def test_a_hostile_address_of_ones_own_is_only_text(house: House) -> None:
     relay = house.relay()
     pipe = house.lines(relay, "ace", "--url", f"ws://localhost:{relay.port}/\x1b[2J\x07")
-    house.until(lambda: pipe.rows or not pipe.is_running)
-    shown = "\n".join(pipe.rows + pipe.errors)
-    assert "␛[2J␇" in shown or "URL" in shown
+    pipe.wait_for(f"Connected to `ws://localhost:{relay.port}/␛[2J␇` server.")
 
 
 def hostile_relay(house: House, name: str, *sent: records.Delivered, ends: str) -> list[str]:

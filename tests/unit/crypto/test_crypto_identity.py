@@ -114,7 +114,7 @@ def test_of_two_processes_at_once_both_have_the_first_identity(
     assert load_identity(path).public == first.public
     monkeypatch.setattr(identity, "create_private", create_private)
     assert load_identity(path).public == first.public
-    assert [entry.name for entry in tmp_path.iterdir()] == ["identity"]
+    assert {entry.name for entry in tmp_path.iterdir()} == {"identity", "identity.lock"}
 
 
 def test_a_file_that_vanishes_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -66,7 +66,7 @@ def test_a_line_and_its_intent(line: str, intent: object) -> None:
     ],
 )
 def test_a_command_used_wrongly_shows_its_usage(line: str) -> None:
-    with pytest.raises(UsageError, match="^Usage: /"):
+    with pytest.raises(UsageError, match=r"^Usage: /"):
         parse(line)
 
 
@@ -78,7 +78,7 @@ def test_no_such_command(line: str) -> None:
 
 @pytest.mark.parametrize("line", ["/qui", "/trus bea"])
 def test_what_costs_too_much_is_typed_out(line: str) -> None:
-    with pytest.raises(UsageError, match="must be typed out. Nothing was sent"):
+    with pytest.raises(UsageError, match=r"must be typed out\. Nothing was sent"):
         parse(line)
 
 
@@ -114,10 +114,9 @@ def test_every_usage_begins_with_its_name() -> None:
 def test_any_line_is_an_intent_or_a_usage_error(line: str) -> None:
     try:
         intent = parse(line)
-    except UsageError as error:
+    except UsageError:
         assert line.startswith("/")
         assert "\n" not in line
-        assert str(error)
         return
     if isinstance(intent, Say):
         assert intent.text == (line[1:] if line.startswith("//") and "\n" not in line else line)
