@@ -206,7 +206,8 @@ class Client:
                 self._wake_out.recv(4096)
         while self._signals:
             self._on_signal(self._signals.popleft())
-        if self._input_fd in ready:
+        has_keys = self._input_fd in ready
+        if has_keys:
             self._read_input(now)
         while not self._prepared.empty():
             self._on_prepared(self._prepared.get_nowait(), now)
@@ -219,7 +220,8 @@ class Client:
                 is_drained = len(data) < READ_BYTES and not isinstance(self._view, Lines)
                 self._read_at_s = now + READ_EVERY_S if is_drained else now
                 self._on_bytes(pipe, data, now)
-        self._open_records(now)
+        # What was typed is shown first, but a busy keyboard does not hold up the room for ever.
+        self._open_records(now, now if has_keys else now + OPENING_S)
         self._tick(now)
         self._send(now)
         self._show_status(now)
@@ -589,9 +591,8 @@ class Client:
         while self._inbox and self._pipe is not None:
             self._open_record(self._inbox.popleft(), now)
 
-    def _open_records(self, now: float) -> None:
-        """Open what was received, for a few milliseconds, or until a key is pressed."""
-        stop_s = now + OPENING_S
+    def _open_records(self, now: float, stop_s: float) -> None:
+        """Open what was received, one record at least, until then or until a key is pressed."""
         while self._inbox:
             self._open_record(self._inbox.popleft(), now)
             if time.monotonic() > stop_s or self._has_keys():
