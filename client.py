@@ -170,6 +170,7 @@ class Client:
         self._last_status: Status | None = None
         self._speakers: list[str] = []
         self._look_alikes: set[int] = set()
+        self._hint = ""
         self.exit_code: int | None = None
         self.last_words = ""
 
@@ -341,7 +342,7 @@ class Client:
                 case _:
                     assert_never(outcome)
         except (UsageError, FileError) as problem:
-            self._notice(str(problem))
+            self._view.tell(str(problem), _at_ms())
 
     def _act(self, action: Action, now: float) -> None:
         match action:
@@ -867,6 +868,7 @@ class Client:
             self._view.plain(f"Users Connected: {conversation.members}", _at_ms())
             rows = rows[1:-1]
         self._rows(rows)
+        self._hint = sentences.HINT
         self._look_alikes.clear()
         for peer in joined.others:
             self._compare_name(peer)
@@ -880,6 +882,7 @@ class Client:
 
     def _said(self, said: Said) -> None:
         peer = said.peer
+        self._hint = ""
         if self._leave_by_s is not None and not self._has_input:
             self._leave_by_s = time.monotonic() + EOF_S  # an echo came: there is progress
         if peer is None:
@@ -911,8 +914,7 @@ class Client:
         self._view.notice(sentence, _at_ms())
 
     def _rows(self, rows: list[str]) -> None:
-        for row in rows:
-            self._notice(row)
+        self._view.answer(rows, _at_ms())
 
     def _show_status(self, now: float) -> None:
         conversation = self._conversation
@@ -926,6 +928,7 @@ class Client:
             self._state(now),
             conversation.waiting if conversation.phase is not Phase.LIVE else 0,
             changed,
+            self._hint,
         )
         if status != self._last_status:
             self._last_status = status

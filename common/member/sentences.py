@@ -49,6 +49,8 @@ _STATUSES = {
     503: "the relay is full or shutting down. Try again later",
 }
 
+HINT = "Enter sends. PgUp scrolls. /help. Ctrl-C leaves."
+
 LOUD = frozenset((Trouble.UNAUTHENTIC, Trouble.CHANGED, Trouble.NOT_INVITED))
 """What must catch the eye; the rest are notices."""
 
@@ -73,14 +75,14 @@ def first_rows(joined: Joined, conversation: Conversation) -> list[str]:
     others = joined.others
     if not others:
         rows.append("Nobody else is here yet.")
-        return [*rows, "Enter sends. PgUp scrolls. /help. Ctrl-C leaves."]
+        return [*rows, HINT]
     rows.append(f"{len(others) + 1} here: {_listed([peer.name for peer in others])}.")
     new = [f"{peer.name} ({short_fingerprint(peer)})" for peer in others if peer.is_new]
     if new:
         rows.append(f"New to this machine: {_listed(new)}.")
         rows.append("Compare safety numbers with /verify NAME.")
     rows.append("Earlier messages are not shown to newcomers.")
-    return [*rows, "Enter sends. PgUp scrolls. /help. Ctrl-C leaves."]
+    return [*rows, HINT]
 
 
 def _listed(items: Sequence[str], most: int = 20) -> str:

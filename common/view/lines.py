@@ -163,6 +163,15 @@ class Lines:
         """Show a notice."""
         self._event(f"-- {content}", at_ms)
 
+    def tell(self, content: str, at_ms: int) -> None:
+        """Show what a command came to nothing for."""
+        self.notice(content, at_ms)
+
+    def answer(self, rows: list[str], at_ms: int) -> None:
+        """Show what a command yielded."""
+        for row in rows:
+            self.notice(row, at_ms)
+
     def warn(self, content: str, at_ms: int) -> None:
         """Show a warning."""
         self._event(f"!! {content}", at_ms)

@@ -426,6 +426,18 @@ class Screen:
         """Show a notice."""
         self._push(Line(at_ms, content, Kind.NOTICE))
 
+    def tell(self, content: str, at_ms: int) -> None:
+        """Show what a command came to nothing for: in the status row too, the view may be away."""
+        self.notice(content, at_ms)
+        self._editor.notice = content
+
+    def answer(self, rows: list[str], at_ms: int) -> None:
+        """Show what a command yielded, and go there."""
+        for row in rows:
+            self.notice(row, at_ms)
+        self._history.newest()
+        self._touch()
+
     def warn(self, content: str, at_ms: int) -> None:
         """Show a warning."""
         self._push(Line(at_ms, content, Kind.WARNING))
@@ -548,7 +560,7 @@ class Screen:
             changed=told.changed,
             here=told.here,
             clock=time.strftime("%H:%M", local),
-            notice=self._editor.notice or "",
+            notice=self._editor.notice or told.hint,
         )
 
     def _show_title(self) -> None:

@@ -56,6 +56,7 @@ class Status:
     Attributes:
         state: a word, empty when live.
         changed: names whose identity key has changed.
+        hint: shown while there is nothing better to say.
     """
 
     room: str
@@ -64,6 +65,7 @@ class Status:
     state: str
     waiting: int
     changed: tuple[str, ...]
+    hint: str = ""
 
 
 @dataclass(slots=True)
@@ -119,6 +121,12 @@ class View(Protocol):
 
     def notice(self, content: str, at_ms: int) -> None:
         """Show a notice of ours."""
+
+    def tell(self, content: str, at_ms: int) -> None:
+        """Show what a command came to nothing for, wherever the view is."""
+
+    def answer(self, rows: list[str], at_ms: int) -> None:
+        """Show what a command yielded, and go there."""
 
     def warn(self, content: str, at_ms: int) -> None:
         """Show what must catch the eye."""

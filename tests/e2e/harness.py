@@ -5,7 +5,6 @@ A test waits for a condition and never for time: `House.until` turns the loop un
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import fcntl
 import json
@@ -25,7 +24,7 @@ from typing import Protocol
 
 from common.crypto import ticket
 from common.crypto.identity import Identity
-from common.member.conversation import Conversation, Event, Phase
+from common.member.conversation import Conversation, Event, Phase, Said
 from common.member.trust import Pins
 from common.wire.link import ClientLink, Closed, Opened
 from common.wire.pipe import Pipe
@@ -129,9 +128,14 @@ class House:
         name: str,
         *more: str,
         stdin: int = subprocess.PIPE,
+        homeless: bool = False,
         env: dict[str, str | None] | None = None,
     ) -> Lines:
-        return Lines(self, self.member(relay, name, "--plain", *more), stdin, env)
+        command = self.member(relay, name, "--plain", *more)
+        if homeless:
+            at = command.index("--home")
+            del command[at : at + 2]
+        return Lines(self, command, stdin, env)
 
     def bot(self, relay: Relay, name: str) -> Bot:
         return Bot(self, relay, name).join()
@@ -229,6 +233,10 @@ class Program:
     @property
     def is_running(self) -> bool:
         return self._process.poll() is None
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._process.poll()
 
     def ended(self) -> int:
         """Wait for its end and all of its output, and return the exit code."""
@@ -445,11 +453,12 @@ class Screen:
     def signal(self, signum: int) -> None:
         os.kill(self.pid, signum)
 
-    def wait_stopped(self) -> None:
-        count = sum("stopped" in told for told in self.told)
-        self._house.until(
-            lambda: sum("stopped" in told for told in self.told) > count, lambda: self.drawn
-        )
+    def suspend(self) -> None:
+        """Type Ctrl-Z, and wait until the client has stopped."""
+        count = len(self.told)
+        self.type(b"\x1a")
+        self._house.until(lambda: len(self.told) > count, lambda: self.drawn)
+        assert self.told[-1].get("stopped") == signal.SIGTSTP, self.told
 
     def foreground(self) -> None:
         """Type `fg` in the shell."""
@@ -549,6 +558,15 @@ class Bot:
         self.conversation.say(content)
         self.turn()
 
+    def leave(self) -> None:
+        self.conversation.leave()
+        self.turn()
+
+    @property
+    def heard(self) -> list[str]:
+        """What others said."""
+        return [event.text for event in self.events if isinstance(event, Said) and event.peer]
+
     def _read(self) -> None:
         data = self._pipe.read()
         if data is None:
@@ -565,6 +583,7 @@ class Bot:
                     self.events += self.conversation.receive(event, now)
 
     def turn(self) -> None:
+        """Send what waits; a conversation that has ended still has its LEAVE to send."""
         if self.closed is None:
             for record in self.conversation.outgoing(time.monotonic()):
                 self._pipe.link.send(record)
@@ -615,7 +634,3 @@ class Proxy:
         for sock in self._socks:
             self._house.forget(sock.fileno())
             sock.close()
-
-
-def utf8(data: bytes) -> str:
-    return codecs.decode(data, "utf-8", "backslashreplace")

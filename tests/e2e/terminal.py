@@ -98,6 +98,10 @@ class Terminal:
         self.raw += data
         self._stream.feed(data)
 
+    def reset(self) -> None:
+        """Forget what is drawn, as pyte has no alternate screen that would."""
+        self._cells.reset()
+
     def resize(self, rows: int, columns: int) -> None:
         self._cells.resize(rows, columns)
 
