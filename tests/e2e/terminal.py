@@ -35,15 +35,16 @@ _FOREIGN = ("Cc", "Cf", "Cs", "Co", "Cn")
 
 
 def unknown(raw: bytes, *, is_plain: bool) -> list[str]:
-    """Return what a program of ours must not send to a terminal, with what follows it."""
+    """Return what a program of ours must not send to a terminal, with what is around it."""
     known = _LINES if is_plain else _CURSES
     try:
         content = raw.decode()
     except UnicodeDecodeError as problem:
         return [f"not UTF-8: {raw[max(0, problem.start - 20) : problem.end + 20]!r}"]
-    rest = known.sub("", content)
+    # What is left keeps its place, so that no two halves can pass for a whole.
+    rest = known.sub(lambda match: " " * len(match[0]), content)
     return [
-        repr(rest[at : at + 20])
+        repr(content[max(0, at - 20) : at + 20])
         for at, char in enumerate(rest)
         if unicodedata.category(char) in _FOREIGN
     ]

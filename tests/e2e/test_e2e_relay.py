@@ -6,12 +6,13 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 
 import pytest
 
 import server
 from common.config import ServerConfig
-from tests.e2e.harness import House, Lines, Relay
+from tests.e2e.harness import SERVER, House, Lines, Program, Relay
 
 BARE_REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -172,3 +173,30 @@ def test_a_console_that_is_closed_stops_no_room(house: House) -> None:
     bea.say("nobody reads")
     ace.wait_for("bea: nobody reads")
     assert relay.stop() == 0
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams(house: House, closed: str) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, SERVER, "-p", str(port), "--host", "127.0.0.1"]
+    relay = Program(house, ["/bin/sh", "-c", f'exec "$@" {closed}', "sh", *command])
+    answers: list[bytes] = []
+    house.until(lambda: answered(port, answers) or not relay.is_running)
+    assert answers == [b"HTTP/1.1 426"]
+    relay.signal(signal.SIGTERM)
+    assert relay.ended() == 0
+    assert not relay.errors
+    assert ("Server has been stopped." in relay.rows) == (">&-" not in closed.split())
+
+
+def answered(port: int, answers: list[bytes]) -> bool:
+    """Ask whoever listens there, if anybody does yet."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as stranger:
+            stranger.sendall(BARE_REQUEST)
+            answers.append(stranger.recv(12))
+    except ConnectionRefusedError:
+        return False
+    return True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+
 import pytest
 
 from tests.e2e.harness import House
@@ -44,7 +46,7 @@ def test_a_start_at_every_size(house: House, rows: int, columns: int) -> None:
     ace.terminal.reset()
     ace.resize(24, 80)
     ace.wait_for("Connected to lobby as ace.")
-    ace.wait_for(" lobby  ace  1 here")
+    ace.wait_for("ace  1 here")
     ace.type(b"\x04")
     assert ace.ended() == 0
 
@@ -57,10 +59,11 @@ def test_the_smallest_screens_show_what_matters(house: House) -> None:
     ace.wait_for("hello")
     assert "hello" in ace.input_row
     ace.resize(1, 3)
-    house.until(lambda: ace.display[0].endswith("lo"))
+    house.until(lambda: ace.display == ["o"])  # and a cell for the cursor
     ace.resize(4, 20)
     house.until(lambda: ace.input_row == "> hello")
-    assert ace.status_row.startswith(" lobby")
+    ace.type("\r")
+    house.until(lambda: ace.status_row.startswith(" lobby"), lambda: ace.drawn)
 
 
 def test_lines_and_columns_in_the_environment_are_not_believed(house: House) -> None:
@@ -69,19 +72,19 @@ def test_lines_and_columns_in_the_environment_are_not_believed(house: House) -> 
     ace = house.screen(relay, "ace", env=env)
     ace.wait_for("Connected to lobby")
     house.until(lambda: ace.input_row == ">")
-    assert ace.status_row.startswith(" lobby  ace  1 here")
+    assert "ace  1 here" in ace.status_row
 
 
 @pytest.mark.parametrize(
     ("said", "shown", "cells"),
     [
-        ("日本語もOK 👍 end", "日本語もOK 👍 end", 8 + 2 + 1 + 2 + 1),
-        ("👩\u200d👩\u200d👧 end", "👩👩👧 end", 6 + 1),
-        ("👍🏽 end", "👍 end", 2 + 1),
-        ("e\u0301te\u0301 end", "e\u0301te\u0301 end", 3 + 1),
-        ("☂\ufe0f end", "☂ end", 1 + 1),
-        ("a\tb end", "a    b end", 6 + 1),
-        ("한국어 end", "한국어 end", 6 + 1),
+        ("日本語もOK 👍 fin", "日本語もOK 👍 fin", 8 + 2 + 1 + 2 + 1),
+        ("👩\u200d👩\u200d👧 fin", "👩👩👧 fin", 6 + 1),
+        ("👍🏽 fin", "👍 fin", 2 + 1),
+        ("e\u0301te\u0301 fin", "e\u0301te\u0301 fin", 3 + 1),
+        ("☂\ufe0f fin", "☂ fin", 1 + 1),
+        ("a\tb fin", "a    b fin", 6 + 1),
+        ("한국어 fin", "한국어 fin", 6 + 1),
     ],
 )
 def test_wide_characters_stand_where_they_belong(
@@ -93,12 +96,13 @@ def test_wide_characters_stand_where_they_belong(
     bot = house.bot(relay, "bea")
     ace.wait_for("bea joined")
     bot.say(said)
-    ace.wait_for("end")
-    row = next(at for at, row in enumerate(ace.display) if row.endswith("end"))
+    ace.wait_for(" fin")
+    row = next(at for at, row in enumerate(ace.display) if row.endswith(" fin"))
     start = len("14:01            bea  ")
-    assert ace.terminal.cell(row, start)[:1] == shown[0]
+    first, *_ = unicodedata.normalize("NFC", shown)
+    assert ace.terminal.cell(row, start) == first
     drawn = [ace.terminal.cell(row, start + cells + at) for at in range(4)]
-    assert drawn == ["e", "n", "d", " "]
+    assert drawn == ["f", "i", "n", " "]
 
 
 def test_wide_characters_are_typed_and_deleted(house: House) -> None:
@@ -115,4 +119,5 @@ def test_wide_characters_are_typed_and_deleted(house: House) -> None:
     ace.type("x" * 50)
     ace.wait_for("x" * 30)
     ace.type("\r")
-    ace.wait_for("ace: 日x")
+    ace.wait_for("日xxx")
+    ace.wait_for("xx👍")

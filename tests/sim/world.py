@@ -150,7 +150,7 @@ class Relay:
         now = self._world.now
         self._accepted += 1
         address = f"{network}:{self._accepted:06}"
-        conn = server.Conn(Pipe(sock, ServerLink(now)), address, network, now)
+        conn = server.Conn(Pipe(sock, ServerLink(now)), address, network, now, self.server.settings)
         self.loop._conns.add(conn)
         self.loop._selector.register(sock, selectors.EVENT_READ, conn)
         self.loop._dirty[conn] = None

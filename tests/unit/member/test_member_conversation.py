@@ -486,16 +486,17 @@ class TestResuming:
         ace.conv.say("lost to you", ace.peer(bea))
         lost = ace.conv.outgoing(table.now)
         ace.cut()
+        ace.conv.say("later")
         ace.join()
         again = ace.send()
         assert {peek(first.body)[0]} == {1}
         bodies = [sent.body for sent in lost]
         assert all(sent.body not in bodies for sent in again)
         positions = [peek(s.body)[:2] for s in [first, *lost, *again] if s.kind is Kind.MESSAGE]
-        assert len(positions) == len(set(positions)) == 5
+        assert len(positions) == len(set(positions)) == 6
         ace.read()
         bea.read()
-        assert bea.said == ["zero", "lost", "lost to you"]
+        assert bea.said == ["zero", "lost", "lost to you", "later"]
         assert ace.echoed == bea.said
         assert not bea.troubles
 

@@ -31,6 +31,9 @@ LATE = Status("lobby", changed=("a", "b"), warning="3 messages are missing")
         (Status("x", "ace", "offline, retry in 8 s"), 40, " x  offline, retry in 8 s  ace", ""),
         (Status("lobby", state="joining", notice="Hm\x1b"), 40, " lobby  Hm␛  joining", ""),
         (Status("lobby", notice="Enter sends, Esc removes"), 20, " Enter sends, Esc r~", ""),
+        (Status("lobby", "ace", hint="/help"), 20, " lobby  /help  ace", ""),
+        (Status("lobby", "ace", hint="/help"), 17, " lobby  ace", ""),
+        (Status("lobby", hint="/help", notice="Hm"), 40, " lobby  Hm", ""),
         (Status("a\nb\u202e"), 20, " a b<202E>", ""),
     ],
 )  # fmt: skip

@@ -792,6 +792,19 @@ class TestTime:
         assert ends.server.tick(T + PING_EVERY_S + PONG_WITHIN_S) == []
         assert ends.server.deadline() == T + 30 + PING_EVERY_S
 
+    def test_one_that_rests_is_heard_all_the_same(self) -> None:
+        ends = pair()
+        now = T
+        while now < T + 10 * PING_EVERY_S:
+            now += 0.2
+            ends.server.rest(now)
+            assert ends.server.tick(now) == []
+            if data := bytes_of(ends.server):
+                ends.client.receive(data, now)
+                bytes_of(ends.client)  # the pong, which is not read
+            assert ends.client.tick(now) == []
+            bytes_of(ends.client)  # a ping, which is not read either
+
 
 # --- Ending.
 

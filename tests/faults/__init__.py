@@ -1,0 +1,1 @@
+"""Faults of network, host and relay, and what no member may notice of them."""

@@ -1,0 +1,357 @@
+"""The relay's loop against clients that break the protocol, or are cut off at a bad time."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from common.crypto import card as cards
+from common.crypto import ticket
+from common.crypto.card import Card
+from common.crypto.identity import Identity
+from common.crypto.primitives import CardKey
+from common.member.conversation import Phase
+from common.wire import records
+from common.wire.link import ClientLink, Closed, Opened, State
+from common.wire.pipe import Pipe
+from common.wire.records import RELAY, Delivered, Hello, Join, Kind, Sent, Seq
+from server import MAX_PENDING, THROTTLE_FAILURES
+from tests.sim.world import URL, Sock, Wire, World
+
+NAMES = ["ace", "bea"]
+IDENTITIES = [Identity.generate() for _ in NAMES]
+EVE = Identity.generate()
+PUBLIC = CardKey.generate().public
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with World(NAMES, IDENTITIES) as world:
+        world.settle()
+        yield world
+
+
+class Raw:
+    """A client without a conversation: it sends what it is told, and notes what it is sent."""
+
+    def __init__(
+        self,
+        world: World,
+        username: str = "eve",
+        *,
+        identity: Identity = EVE,
+        session: bytes | None = None,
+        psk: bytes | None = None,
+        room: str = "",
+        head: bytes | None = None,
+        capacity: int = 1 << 20,
+    ) -> None:
+        self.world = world
+        self.identity = identity
+        self.hello = Hello(session or secrets.token_bytes(16), identity.public, room, username)
+        self.up, self.down = Wire(1 << 20), Wire(capacity)
+        key = world.relay.key.public
+        self.link = ClientLink(URL, key, psk or world.psk, self.hello, world.now)
+        self.pipe = Pipe(Sock(self.down, self.up), self.link)
+        self.conn = world.relay.accept(Sock(self.up, self.down), "eve")
+        own = b"".join(self.link.outgoing())
+        self.request = own if head is None else head
+        self.up.flying += self.request
+        self.got: list[Delivered] = []
+        self.closed: list[Closed] = []
+        self.flow()
+
+    def flow(self) -> None:
+        """Let everything arrive, both ways."""
+        for _ in range(3):
+            self.pipe.flush()
+            self.up.carry()
+            self.world.relay.turn()
+            self.down.carry()
+            while (data := self.pipe.read()) is not None:
+                for event in self.link.receive(data, self.world.now):
+                    if isinstance(event, Delivered):
+                        self.got.append(event)
+                    elif isinstance(event, Closed):
+                        self.closed.append(event)
+                    else:
+                        assert isinstance(event, Opened)
+                if not data:
+                    break
+
+    @property
+    def status(self) -> int | None:
+        """Why it was ended; None if it was not, or without a word."""
+        refusals = [closed.refused for closed in self.closed]
+        assert len(refusals) <= 1
+        return refusals[0].status if refusals and refusals[0] else None
+
+    def card(self, *, room: str = "", name: str = "", session: bytes = b"") -> Card:
+        room_id = ticket.room_id(self.world.relay.key.public, room)
+        hello = self.hello
+        return cards.make(
+            self.identity, session or hello.session, room_id, name or hello.username, PUBLIC, None
+        )
+
+    def join(self, card: Card | None = None, **fields: object) -> Raw:
+        """Send a JOIN, with fields of it changed."""
+        card = card or self.card()
+        auth = cards.prove(self.identity, card, self.link.handshake_hash)
+        join = Join(auth, bytes(16), Seq(0), Seq(0), card.encoded)
+        join = replace(join, **fields)  # type: ignore[arg-type] # fields by their names
+        self.link.send(Sent(Kind.JOIN, RELAY, join.encode()))
+        self.flow()
+        return self
+
+
+def test_one_that_keeps_to_it(world: World) -> None:
+    eve = Raw(world).join()
+    assert [record.kind for record in eve.got] == [
+        Kind.WELCOME,
+        Kind.MEMBER,
+        Kind.MEMBER,
+        Kind.CARD,
+    ]
+    assert eve.status is None
+
+
+class TestJoin:
+    def refuses(self, world: World, eve: Raw, status: int) -> None:
+        assert eve.status == status
+        assert eve.closed[0].refused is not None
+        assert eve.closed[0].refused.authentic
+        assert eve.got == []
+        # Nothing of it is left: the name is free, and nobody saw it.
+        assert sorted(world.relay.server.gate._held) == NAMES
+        assert world.relay.server.gate._pending == 0
+        assert world.room._log.room_seq == 2
+
+    def test_without_valid_auth(self, world: World) -> None:
+        self.refuses(world, Raw(world).join(auth=bytes(64)), 401)
+
+    def test_with_the_auth_of_another_connection(self, world: World) -> None:
+        eve, other = Raw(world), Raw(world)
+        card = eve.card()
+        eve.join(card, auth=cards.prove(EVE, card, other.link.handshake_hash))
+        other.join(auth=bytes(64))
+        self.refuses(world, eve, 401)
+
+    def test_with_a_card_of_another_room(self, world: World) -> None:
+        eve = Raw(world)
+        self.refuses(world, eve.join(eve.card(room="den")), 400)
+
+    def test_with_a_card_that_is_not_hellos(self, world: World) -> None:
+        for change in ({"name": "mal"}, {"session": bytes(16)}, {"name": "EVE"}):
+            eve = Raw(world)
+            self.refuses(world, eve.join(eve.card(**change)), 400)
+
+    def test_with_somebody_elses_card(self, world: World) -> None:
+        eve = Raw(world)
+        stolen = world.room._roster.seats[records.MemberId(1)].card
+        self.refuses(world, eve.join(stolen), 400)
+
+    def test_something_else_first(self, world: World) -> None:
+        eve = Raw(world)
+        eve.link.send(Sent(Kind.LEAVE, RELAY, b""))
+        eve.flow()
+        self.refuses(world, eve, 400)
+
+    def test_nothing_in_ten_seconds(self, world: World) -> None:
+        eve = Raw(world)
+        world.now += 9.9
+        eve.flow()
+        assert eve.closed == []
+        world.now += 0.2
+        eve.flow()
+        self.refuses(world, eve, 408)
+
+    def test_twice(self, world: World) -> None:
+        eve = Raw(world).join().join()
+        assert eve.status == 400
+
+    def test_to_resume_what_never_was(self, world: World) -> None:
+        self.refuses(world, Raw(world).join(log_id=world.room._log.log_id), 410)
+
+    def test_the_name_was_taken_since(self, world: World) -> None:
+        eve, other = Raw(world), Raw(world, identity=Identity.generate())
+        eve.join()
+        other.join()
+        assert (eve.status, other.status) == (None, 409)
+
+    def test_to_resume_as_another(self, world: World) -> None:
+        ace = world.people[0]
+        session = ace.conv.hello().session
+        for identity, status in ((EVE, 409), (IDENTITIES[0], None)):
+            eve = Raw(world, "ace", identity=identity, session=session)
+            assert eve.status == status
+
+
+class TestRequests:
+    def test_a_message_1_replayed(self, world: World) -> None:
+        eve = Raw(world).join()
+        again = Raw(world, head=eve.request)
+        assert again.status == 401
+
+    def test_wrong_psks_are_throttled(self, world: World) -> None:
+        statuses = [Raw(world, psk=bytes(32)).status for _ in range(THROTTLE_FAILURES + 1)]
+        assert statuses == [401] * THROTTLE_FAILURES + [429]
+        assert Raw(world).status == 429
+        world.now += 60
+        assert Raw(world).status is None
+
+    def test_no_more_than_64_without_a_join(self, world: World) -> None:
+        waiting = [Raw(world, f"u{n}") for n in range(MAX_PENDING)]
+        assert Raw(world).status == 503
+        waiting[0].join()
+        waiting[1].up.cut()
+        waiting[1].flow()
+        assert Raw(world).status is None
+        assert Raw(world, "mal").status is None
+        assert Raw(world, "zed").status == 503
+
+    def test_a_request_that_never_ends(self, world: World) -> None:
+        eve = Raw(world, head=b"GET / HTTP/1.1\r\n")
+        world.now += 10
+        eve.flow()
+        assert eve.down.is_ended
+        assert eve.closed == [Closed(None, "connection lost")]
+
+
+class TestEnding:
+    def test_what_was_said_just_before_the_end_counts(self, world: World) -> None:
+        eve = Raw(world).join()
+        eve.link.send(Sent(Kind.LEAVE, RELAY, b""))
+        eve.link.close(world.now)
+        eve.flow()
+        world.settle()
+        assert [p.conv.members for p in world.people] == [2, 2]
+        assert world.room._log.room_seq == 4
+
+    def test_what_follows_a_fault_does_not(self, world: World) -> None:
+        eve = Raw(world).join()
+        eve.link.send(Sent(Kind.MESSAGE, RELAY, bytes(8) + (2**40).to_bytes(8) + bytes(80)))
+        eve.link.send(Sent(Kind.LEAVE, RELAY, b""))
+        eve.flow()
+        assert eve.status == 400
+        assert world.room._log.room_seq == 3
+
+    def test_a_leave_is_echoed_and_closed(self, world: World) -> None:
+        eve = Raw(world).join()
+        eve.link.send(Sent(Kind.LEAVE, RELAY, b""))
+        eve.flow()
+        assert eve.got[-1].kind is Kind.LEAVE
+        assert eve.closed == [Closed(None, "closed by peer with 1000")]
+        assert Raw(world, identity=Identity.generate()).join().status is None
+
+    def test_a_newer_connection_ends_the_older(self, world: World) -> None:
+        session = secrets.token_bytes(16)
+        old = Raw(world, session=session).join()
+        seq = Seq(world.room._log.room_seq)
+        h = world.room._log.log_id
+        new = Raw(world, session=session)
+        new.join(old_card(world), log_id=h, room_seq=seq)
+        assert [record.kind for record in new.got] == [Kind.WELCOME]
+        old.flow()
+        assert old.closed == [Closed(None, "closed by peer with 1000")]
+        # The name is still held by one that is connected.
+        assert Raw(world, session=None).status == 409
+        new.link.send(Sent(Kind.LEAVE, RELAY, b""))
+        new.flow()
+        assert new.got[-1].kind is Kind.LEAVE
+
+    def test_an_older_connection_that_takes_nothing_is_ended_too(self, world: World) -> None:
+        old = Raw(world, capacity=8_000).join()
+        for person in world.people:
+            for _ in range(20):
+                person.say()
+        seq = Seq(world.room._log.room_seq)
+        # Nothing is carried to the older connection, which has more waiting than it takes.
+        for _ in range(4):
+            for person in world.people:
+                person.turn()
+                assert person.connection
+                person.connection.up.carry()
+            world.relay.turn()
+        assert old.conn.pipe.unsent_bytes
+        new = Raw(world, session=old.hello.session)
+        new.join(old_card(world), log_id=world.room._log.log_id, room_seq=seq)
+        assert new.got[0].kind is Kind.WELCOME
+        assert old.conn.pipe.link.state is not State.OPEN
+
+    def test_after_410_it_joins_afresh_at_once(self, world: World) -> None:
+        eve = Raw(world).join()
+        eve.up.cut()
+        eve.flow()
+        back = Raw(world, session=eve.hello.session)
+        back.join(log_id=b"x" * 16)
+        assert back.status == 410
+        assert Raw(world).join().status is None
+
+    def test_the_relay_shuts_down(self, world: World) -> None:
+        eve = Raw(world).join()
+        loop = world.relay.loop
+        loop._is_stopping = True
+        assert not loop._is_stopped(world.now)
+        eve.down.carry()
+        eve.flow()
+        assert eve.status == 503
+        world.now += 3
+        assert loop._is_stopped(world.now)
+        assert loop._conns == set()
+
+    def test_a_member_that_floods_is_read_no_faster_than_it_may(self, world: World) -> None:
+        eve = Raw(world).join()
+        seq = world.room._log.room_seq
+        for _ in range(100):
+            eve.link.send(Sent(Kind.MESSAGE, RELAY, bytes(8) + seq.to_bytes(8) + bytes(80)))
+            eve.pipe.flush()
+        eve.flow()
+        # All that one read held is taken; the next waits until the debt is paid.
+        eve.link.send(Sent(Kind.MESSAGE, RELAY, bytes(8) + seq.to_bytes(8) + bytes(80)))
+        eve.flow()
+        assert world.room._log.room_seq == seq + 100
+        world.now += 5
+        eve.flow()
+        assert world.room._log.room_seq == seq + 100
+        world.now += 1.1
+        eve.flow()
+        assert world.room._log.room_seq == seq + 101
+        assert eve.link.state is State.OPEN
+
+    def test_a_resume_of_old_records_over_a_slow_line(self) -> None:
+        with World(NAMES, IDENTITIES, capacity=3_000, grace_s=600.0) as world:
+            ace, bea = world.people
+            world.settle()
+            ace.notice()
+            world.connections[0].up.cut()
+            for _ in range(30):
+                bea.say()
+            for _ in range(40):
+                world.now += 1
+                world.connections[1].up.carry()
+                world.connections[1].down.carry()
+                world.relay.turn()
+                bea.turn()
+            # Older than what a live connection may lag, and more than the line takes at once.
+            ace.dial()
+            back = world.connections[-1]
+            for _ in range(300):
+                world.now += 0.05
+                for connection in (back, world.connections[1]):
+                    connection.up.carry(400)
+                    connection.down.carry(400)
+                world.relay.turn()
+                ace.turn()
+                bea.turn()
+            assert ace.conv.phase is Phase.LIVE
+            assert ace.connection is back
+            world.settle()
+            world.check()
+
+
+def old_card(world: World) -> Card:
+    """The card of the newest member."""
+    return list(world.room._roster.seats.values())[-1].card
