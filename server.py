@@ -12,7 +12,6 @@ common/DESIGN.md.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import heapq
 import ipaddress
@@ -68,7 +67,6 @@ try:
         Hello,
         Join,
         Kind,
-        Member,
         MemberId,
         Reason,
         Sent,
@@ -88,16 +86,18 @@ THROTTLED_NETWORKS: Final = 65_536
 """Networks whose failures are remembered; the oldest go first, so memory is bounded."""
 REPLAYS_KEPT: Final = 65_536
 MAX_PENDING: Final = 64
-INBOUND_BYTES_S: Final = 4 * 1024 * 1024
-INBOUND_BURST_BYTES: Final = 8 * 1024 * 1024
+INBOUND_BURST_S: Final = 2.0
+"""How many seconds' worth of bytes a connection may send at once."""
 FRAME_COST_BYTES: Final = 1_024
 """What a WebSocket frame costs its sender at least: an empty one, or a ping, makes work too."""
-MESSAGES_S: Final = 10.0
-MESSAGES_BURST: Final = 40.0
 OUTBOUND_BYTES: Final = 8 * 1024 * 1024
 OUTBOUND_S: Final = 30.0
 PASSED_BYTES: Final = 1024 * 1024
 """Chunks waiting for one member; more are dropped, and asked for again."""
+SURELY_ALL_BYTES: Final = (
+    MAX_PLAINTEXT_BYTES - 2 - records.DELIVERED_HEAD_BYTES - records.MAX_CHUNK_BYTES
+)
+"""A frame with less in it had room for any record: it was all there was."""
 UNSENT_BYTES: Final = 256 * 1024
 """Answers (pongs) waiting for one connection; above it we stop reading what would make more."""
 MAX_MISSED: Final = 65_535
@@ -105,11 +105,16 @@ MAX_MISSED: Final = 65_535
 PRUNE_EVERY: Final = 1_024
 BACKLOG_S: Final = 0.2
 """How long members are not read when the disk does not keep up."""
-RETRY_DISK_S: Final = 5.0
+RETRY_DISK_S: Final = 2.0
+LATE_S: Final = 1.0
+"""A commit that took longer made its records late; their readers are not the slow ones."""
 ACCEPTS_PER_TURN: Final = 64
 ACCEPT_PAUSE_S: Final = 0.5
 CONSOLE_ROWS: Final = 1_000
 STOP_S: Final = 2.0
+
+_COUNTED: Final = (Kind.MESSAGE, Kind.CARD, Kind.COMMAND)
+"""What the rate of messages counts."""
 
 REFUSALS: Final = {
     400: "protocol error",
@@ -128,21 +133,23 @@ REFUSALS: Final = {
 
 
 class Bucket:
-    """A token bucket that may go into debt: what was read is done, and the next read waits."""
+    """A token bucket that may go into debt: what was read is done, and the next read waits.
 
-    __slots__ = ("_burst", "_left", "_now", "_rate")
+    It is one moment, at which the bucket will be full again (as in ITU-T I.371's GCRA).
+    """
+
+    __slots__ = ("_burst_s", "_full_s", "_rate")
 
     def __init__(self, rate: float, burst: float, now: float) -> None:
-        self._rate, self._burst, self._left, self._now = rate, burst, burst, now
+        self._rate, self._burst_s, self._full_s = rate, burst / rate, now
 
     def take(self, amount: float, now: float) -> None:
         """Spend."""
-        self._left = min(self._burst, self._left + (now - self._now) * self._rate) - amount
-        self._now = now
+        self._full_s = max(self._full_s, now) + amount / self._rate
 
     def ready_s(self) -> float:
-        """Return when the debt is paid, on the clock of `now`."""
-        return self._now if self._left >= 0 else self._now - self._left / self._rate
+        """Return when the debt is paid, on the clock of `now`; if there is none, it was before."""
+        return self._full_s - self._burst_s
 
 
 @dataclass(slots=True)
@@ -282,15 +289,16 @@ class Gate:
                 return self._rooms[hello.room], None
             if hello.session in self._sessions:
                 raise ProtocolError("the session is a member already")
-            replaced = None
-            if held is not None:
-                replaced = (self._rooms[held.room], held.session)
-                self._forget(key, held)
-            self._held[key] = Held(hello.session, hello.identity, hello.username, hello.room)
             self._sessions.add(hello.session)
             self._members[hello.room] += 1
             if hello.room not in self._rooms:
                 self._rooms[hello.room] = self._make_room(hello.room)
+            replaced = None
+            if held is not None:
+                # Only now, or a room would end with the one member that is replaced in it.
+                replaced = (self._rooms[held.room], held.session)
+                self._forget(key, held)
+            self._held[key] = Held(hello.session, hello.identity, hello.username, hello.room)
             return self._rooms[hello.room], replaced
 
     def restore(self, room: Room, seats: Iterable[Seat]) -> None:
@@ -385,7 +393,7 @@ class Seat:
     reason: Reason | None = None
     expires_s: float = 0.0
     left_at: Seq | None = None
-    passed: deque[bytes] = field(default_factory=deque)
+    passed: list[bytes] = field(default_factory=list)
     passed_bytes: int = 0
 
     @property
@@ -473,7 +481,11 @@ class Room:
         """
         found = {n: cards.decode(data, self.room_id) for n, data in stored.cards.items()}
         hashes: dict[int, bytes] = {number: card.hash for number, card in found.items()}
-        self._transcript = Transcript.restore(self._log.room_seq, stored.hashes, hashes)
+        kept = stored.hashes
+        if len(kept) == self._log.room_seq:
+            # Of one who was welcomed to the empty room.
+            kept = [self._transcript.h, *kept]
+        self._transcript = Transcript.restore(self._log.room_seq, kept, hashes)
         for number, card in found.items():
             seat = self._roster.add(card, None, Cursor(Seq(0), Seq(0)), number)
             seat.step(SeatStep.DROPPED)
@@ -503,11 +515,11 @@ class Room:
 
     def join(
         self, holder: object, card: cards.Card, now: float, at_ms: int
-    ) -> tuple[Seat, list[Delivered]]:
+    ) -> tuple[Seat, list[bytes]]:
         """Seat a fresh member and log its card.
 
         Returns:
-            The seat, and the WELCOME and MEMBERs that it is sent before anything else.
+            The seat, and the WELCOME and MEMBERs that it is sent before anything else, framed.
         """
         with self._lock:
             seqs = Cursor(self._log.room_seq, Seq(0))
@@ -515,16 +527,13 @@ class Room:
             seat = self._roster.add(card, holder, seqs)
             self._log.open_mail(seat.number)
             welcome = self._welcome(seat, is_resumed=False, count=len(others))
-            listed = [
-                records.from_relay(Kind.MEMBER, Member(other.number, other.card.encoded).encode())
-                for other in others
-            ]
+            listed = [records.framed_member(other.number, other.card.encoded) for other in others]
             self._log_card(seat, card, now, at_ms)
             return seat, [welcome, *listed]
 
     def resume(
         self, holder: object, card: cards.Card, join: Join, now: float, at_ms: int
-    ) -> tuple[Seat, list[Delivered]]:
+    ) -> tuple[Seat, list[bytes]]:
         """Give a seat back to its session; whoever holds an older connection drops it.
 
         Raises:
@@ -562,7 +571,7 @@ class Room:
 
     def _welcome(
         self, seat: Seat, *, is_resumed: bool, count: int, h: bytes | None = None
-    ) -> Delivered:
+    ) -> bytes:
         body = records.Welcome(
             self._log.log_id,
             seat.number,
@@ -571,7 +580,7 @@ class Room:
             h or self._transcript.h,
             count,
         )
-        return records.from_relay(Kind.WELCOME, body.encode())
+        return records.framed(records.from_relay(Kind.WELCOME, body.encode()).encode())
 
     def receive(
         self, seat: Seat, holder: object, record: Sent, now: float, at_ms: int
@@ -592,10 +601,11 @@ class Room:
             if seat.state is not SeatState.SEATED or seat.holder is not holder:
                 return []
             self._roster.check(seat, record, self._log.room_seq)
+            if record.kind is Kind.MESSAGE and not record.to:
+                self._append(Kind.MESSAGE, seat.number, record.body, now, at_ms)
+                return []
             entry = Delivered(record.kind, seat.number, record.to, Seq(0), at_ms, record.body)
             match record.kind:
-                case Kind.MESSAGE if not record.to:
-                    self._append(entry, now)
                 case Kind.MESSAGE | Kind.SENDER_KEY:
                     self._log.append_mail(entry, now)
                     self._count_append()
@@ -680,12 +690,7 @@ class Room:
                 raise Refused(408, "reading too slowly")
 
     def _take_passed(self, seat: Seat) -> bytes:
-        parts: list[bytes] = []
-        left = MAX_PLAINTEXT_BYTES
-        while seat.passed and len(seat.passed[0]) <= left:
-            parts.append(seat.passed.popleft())
-            left -= len(parts[-1])
-        batch = b"".join(parts)
+        batch = _take(seat.passed)
         seat.passed_bytes -= len(batch)
         return batch
 
@@ -696,8 +701,9 @@ class Room:
             to.passed.append(frame)
             to.passed_bytes += len(frame)
 
-    def _append(self, entry: Delivered, now: float) -> None:
-        record = dataclasses.replace(entry, seq=Seq(self._log.room_seq + 1)).encode()
+    def _append(self, kind: Kind, sender: MemberId, body: bytes, now: float, at_ms: int) -> None:
+        seq = Seq(self._log.room_seq + 1)
+        record = records.encode_delivered(kind, sender, records.RELAY, seq, at_ms, body)
         self._transcript.add(record)
         self._log.append(record, self._transcript.h, now)
         self._count_append()
@@ -712,8 +718,7 @@ class Room:
         seat.card = card
         self._transcript.join(seat.number, card.hash)
         self._log.keep_card(seat.number, card.encoded)
-        entry = Delivered(Kind.CARD, seat.number, records.RELAY, Seq(0), at_ms, card.encoded)
-        self._append(entry, now)
+        self._append(Kind.CARD, seat.number, card.encoded, now, at_ms)
 
     def _leave(self, seat: Seat, reason: Reason, now: float, at_ms: int) -> None:
         seat.step(SeatStep.LEFT)
@@ -721,13 +726,21 @@ class Room:
         self._roster.remove(seat)
         self._transcript.leave(seat.number)
         self._log.drop_card(seat.number)
-        body = bytes([reason])
-        self._append(Delivered(Kind.LEAVE, seat.number, records.RELAY, Seq(0), at_ms, body), now)
+        self._append(Kind.LEAVE, seat.number, bytes([reason]), now, at_ms)
         if seat.holder is None:
             self._log.close_mail(seat.number)
 
 
 # --------------------------------------------------------------------------------------------- Loop
+
+
+def _take(frames: list[bytes]) -> bytes:
+    """Remove what fits into one frame, and return it joined."""
+    ends = itertools.accumulate(map(len, frames))
+    count = sum(1 for _ in itertools.takewhile(MAX_PLAINTEXT_BYTES.__ge__, ends))
+    batch = b"".join(frames[:count])
+    del frames[:count]
+    return batch
 
 
 class Conn:
@@ -751,7 +764,14 @@ class Conn:
         "wait_s",
     )
 
-    def __init__(self, pipe: Pipe[ServerLink], address: str, network: str, now: float) -> None:
+    def __init__(
+        self,
+        pipe: Pipe[ServerLink],
+        address: str,
+        network: str,
+        now: float,
+        limits: config.ServerConfig,
+    ) -> None:
         self.pipe = pipe
         self.address = address
         self.network = network
@@ -761,10 +781,11 @@ class Conn:
         self.is_pending = False
         self.join_by_s: float | None = None
         # The answer to JOIN, and the position of the log that it tells of.
-        self.replies: list[Delivered] = []
+        self.replies: list[bytes] = []
         self.replies_at = 0
-        self.in_bytes = Bucket(INBOUND_BYTES_S, INBOUND_BURST_BYTES, now)
-        self.in_messages = Bucket(MESSAGES_S, MESSAGES_BURST, now)
+        rate = limits.inbound_bytes_s
+        self.in_bytes = Bucket(rate, rate * INBOUND_BURST_S, now)
+        self.in_messages = Bucket(limits.rate, limits.burst, now)
         self.wait_s: float | None = None  # not read before then
         self.timer_s: float | None = None  # of the entry in the loop's heap
         self.mask = selectors.EVENT_READ
@@ -880,6 +901,11 @@ class Loop:
                 with contextlib.suppress(KeyError):
                     self._selector.unregister(listener)
             self._accept_at_s = None
+            while not self._notices.empty():
+                self._notify(self._notices.get_nowait())
+            self._notify("The relay is shutting down.")
+            self._dirty.update(dict.fromkeys(self._conns))
+            self._pump_all(now)
             for conn in list(self._conns):
                 self._end(conn, 503, "The relay is shutting down.", now)
             self._pump_all(now)
@@ -893,10 +919,9 @@ class Loop:
         return True
 
     def _notify(self, sentence: str) -> None:
-        notice = records.cut_utf8(sentence, records.MAX_NOTICE_BYTES)
         for conn in self._conns:
             if conn.seat is not None and conn.pipe.link.state is State.OPEN:
-                conn.pipe.link.send(records.from_relay(Kind.NOTICE, notice))
+                conn.pipe.link.send(_notice(sentence))
                 self._dirty[conn] = None
 
     # --- Accepting.
@@ -919,7 +944,7 @@ class Loop:
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             address, network = _address(peer)
-            conn = Conn(Pipe(sock, ServerLink(now)), address, network, now)
+            conn = Conn(Pipe(sock, ServerLink(now)), address, network, now, self._server.settings)
             self._conns.add(conn)
             self._selector.register(sock, selectors.EVENT_READ, conn)
             self._dirty[conn] = None
@@ -944,25 +969,26 @@ class Loop:
         events = link.receive(data, now)
         cost = max(len(data), (link.frames - frames) * FRAME_COST_BYTES)
         conn.in_bytes.take(cost, now)
+        at_ms = _at_ms()
         for event in events:
             # What a member said before its connection ended counts; nobody joins after that.
             if link.state is State.OPEN or conn.seat is not None or not isinstance(event, Sent):
-                self._on_event(conn, event, now)
+                self._on_event(conn, event, now, at_ms)
         self._throttle(conn, now)
 
     def _throttle(self, conn: Conn, now: float) -> None:
         ready_s = max(conn.in_bytes.ready_s(), conn.in_messages.ready_s())
-        if self._server.is_backlogged:
+        if self._server.is_backlogged and conn.seat is not None:
             ready_s = max(ready_s, now + BACKLOG_S)
         conn.wait_s = ready_s if ready_s > now else None
 
-    def _on_event(self, conn: Conn, event: Upgrade | Sent | Closed, now: float) -> None:
+    def _on_event(self, conn: Conn, event: Upgrade | Sent | Closed, now: float, at_ms: int) -> None:
         try:
             match event:
+                case Sent():
+                    self._on_record(conn, event, now, at_ms)
                 case Upgrade():
                     self._on_upgrade(conn, event, now)
-                case Sent():
-                    self._on_record(conn, event, now)
                 case Closed():
                     self._on_closed(conn, event, now)
         except Refused as refused:
@@ -1005,18 +1031,19 @@ class Loop:
         conn.hello = hello
         return server.gate.admit(hello)
 
-    def _on_record(self, conn: Conn, record: Sent, now: float) -> None:
-        if conn.seat is None or conn.room is None:
+    def _on_record(self, conn: Conn, record: Sent, now: float, at_ms: int) -> None:
+        seat, room = conn.seat, conn.room
+        if seat is None or room is None:
             self._on_join(conn, record, now)
             return
-        if record.kind in (Kind.CARD, Kind.MESSAGE, Kind.COMMAND):
+        if record.kind in _COUNTED:
             conn.in_messages.take(1, now)
-        for reply in conn.room.receive(conn.seat, conn, record, now, _at_ms()):
+        for reply in room.receive(seat, conn, record, now, at_ms):
             if conn.pipe.link.state is State.OPEN:
                 conn.pipe.link.send(reply)
-        if conn.seat.state is SeatState.GONE:
-            self._server.gate.release(conn.seat)
-        self._server.wake(conn.room)
+        if seat.state is SeatState.GONE:
+            self._server.gate.release(seat)
+        self._server.wake(room)
 
     def _on_join(self, conn: Conn, record: Sent, now: float) -> None:
         hello, link, at_ms = conn.hello, conn.pipe.link, _at_ms()
@@ -1032,6 +1059,8 @@ class Loop:
             raise ProtocolError("the card is not HELLO's")
         if not cards.is_proven(card, join.auth, link.handshake_hash):
             raise Refused(401, "identity not proven")
+        if join.is_fresh and self._server.is_backlogged:
+            raise Refused(503, "The log cannot be written.")
         room, replaced = self._server.gate.take(hello, is_fresh=join.is_fresh)
         if join.is_fresh:
             if replaced is not None:
@@ -1042,6 +1071,8 @@ class Loop:
             seat, replies = room.resume(conn, card, join, now, at_ms)
             self._server.gate.note(seat)
         self._settle(conn)
+        if self._server.trouble:
+            link.send(_notice(self._server.trouble))
         conn.room, conn.seat = room, seat
         self._rooms.setdefault(room, set()).add(conn)
         conn.replies, conn.replies_at = replies, room.position
@@ -1060,28 +1091,22 @@ class Loop:
             self._pump(conn, now)
 
     def _pump(self, conn: Conn, now: float) -> None:
-        """Send replies, then the log after the cursor, frame by frame while the socket takes it."""
-        pipe, seat, room = conn.pipe, conn.seat, conn.room
-        is_sound = pipe.flush()
-        if seat is not None and room is not None:
-            try:
-                if seat.holder is not conn:
-                    self._check_seat(conn, seat, now)
-                is_told = not conn.replies or self._reply(conn, room)
-                while (
-                    is_told and is_sound and not pipe.unsent_bytes and pipe.link.state is State.OPEN
-                ):
-                    batch = room.read(seat, conn)
-                    if not batch:
-                        self._check_seat(conn, seat, now)
-                        break
+        """Send what is ready, frame by frame while the socket takes it."""
+        pipe, seat = conn.pipe, conn.seat
+        is_sound = not pipe.unsent_bytes or pipe.flush()
+        try:
+            while is_sound:
+                batch = self._next_batch(conn)
+                if batch:
                     pipe.link.send_batch(batch)
-                    is_sound = pipe.flush()
-                if pipe.unsent_bytes and pipe.link.state is State.OPEN:
-                    room.check_lag(seat, now)
-            except Refused as refused:
-                self._end(conn, refused.status, refused.text, now)
-                is_sound = is_sound and pipe.flush()
+                is_sound = pipe.flush()
+                if pipe.unsent_bytes or not self._may_have_more(seat, batch):
+                    break
+            if seat is not None and is_sound:
+                self._check_seat(conn, seat, now)
+        except Refused as refused:
+            self._end(conn, refused.status, refused.text, now)
+            is_sound = is_sound and pipe.flush()
         if not is_sound:
             self._on_closed(conn, Closed(None, "connection lost"), now)
         if pipe.is_closed or not is_sound:
@@ -1089,26 +1114,42 @@ class Loop:
             return
         self._watch(conn)
 
-    def _reply(self, conn: Conn, room: Room) -> bool:
-        """Answer a JOIN once the log cannot lose what the answer tells of."""
-        if conn.pipe.link.state is not State.OPEN or not room.shows(conn.replies_at):
-            return False
-        for reply in conn.replies:
-            conn.pipe.link.send(reply)
-        conn.replies = []
-        return True
+    def _next_batch(self, conn: Conn) -> bytes:
+        """Return what a connection is given next: the answer to its JOIN, then the log."""
+        seat, room, pipe = conn.seat, conn.room, conn.pipe
+        if seat is None or room is None or pipe.unsent_bytes or pipe.link.state is not State.OPEN:
+            return b""
+        if not conn.replies:
+            return room.read(seat, conn)
+        if not room.shows(conn.replies_at):
+            return b""  # the log could still lose what the answer tells of
+        self._dirty[conn] = None
+        return _take(conn.replies)
+
+    def _may_have_more(self, seat: Seat | None, batch: bytes) -> bool:
+        return seat is not None and (len(batch) > SURELY_ALL_BYTES or bool(seat.passed))
 
     def _check_seat(self, conn: Conn, seat: Seat, now: float) -> None:
-        """See whether a connection that has been given everything still has its seat."""
+        """See whether a connection keeps up, and whether it still has its seat.
+
+        Raises:
+            Refused: 408 if it reads too slowly.
+        """
+        pipe = conn.pipe
         if seat.holder is not conn:
             # A newer connection of the session is in charge.
-            conn.pipe.link.close(0, "", now)
+            pipe.link.close(0, "", now)
+        elif pipe.unsent_bytes:
+            if conn.room is not None and pipe.link.state is State.OPEN:
+                conn.room.check_lag(seat, now)
+            return
         elif seat.left_at is not None and seat.cursor.room >= seat.left_at:
             self._on_closed(conn, Closed(None, "left"), now)
-            conn.pipe.link.close(0, "", now)
+            pipe.link.close(0, "", now)
         else:
+            seat.cursor.oldest_s = math.inf
             return
-        conn.pipe.flush()
+        pipe.flush()
 
     def _watch(self, conn: Conn) -> None:
         """Ask the selector for what this connection now wants."""
@@ -1152,7 +1193,9 @@ class Loop:
         self._dirty[conn] = None
         if conn.wait_s is not None:
             if conn.wait_s <= now:
-                conn.wait_s = None
+                # Whoever joins is read all the same: that is bounded by the gate.
+                is_held = self._server.is_backlogged and conn.seat is not None
+                conn.wait_s = now + BACKLOG_S if is_held else None
             # Its answers wait unread in the socket, so its silence is ours.
             conn.pipe.link.rest(now)
         for closed in conn.pipe.link.tick(now):
@@ -1227,7 +1270,7 @@ class Writer:
         self._has_work = threading.Event()
         self._store = Store(directory, self._has_work.set)
         self._logs: dict[Room, StoredLog] = {}
-        self._is_stopping = False
+        self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._guard, name="writer", daemon=True)
 
     def restore(self, now: float) -> list[tuple[Room, list[Seat]]]:
@@ -1278,10 +1321,11 @@ class Writer:
 
     def stop(self) -> None:
         """Write what is left, and close the file."""
-        self._is_stopping = True
+        self._stopping.set()
         self._has_work.set()
         self._thread.join(STOP_S)
-        self._store.close()
+        if not self._thread.is_alive():  # else the disk hangs, and so would we
+            self._store.close()
 
     def _guard(self) -> None:
         try:
@@ -1291,22 +1335,29 @@ class Writer:
             self._server.crashed()
 
     def _run(self) -> None:
-        has_failed = False
-        while not self._is_stopping:
-            self._has_work.wait(RETRY_DISK_S if has_failed else None)
+        while not self._stopping.is_set():
+            self._has_work.wait()
             self._has_work.clear()
+            began_s = time.monotonic()
+            grown = self._commit()
+            now = time.monotonic()
+            for stored in grown:
+                if now > began_s + LATE_S:
+                    stored.late_s = now
+                stored.on_commit()
+
+    def _commit(self) -> list[StoredLog]:
+        """Write what is queued, however long it takes until the disk has room for it."""
+        grown: list[StoredLog] | None = None
+        while grown is None:
             try:
                 grown = self._store.commit()
             except FileError as problem:
-                if not has_failed:
-                    self._server.tell(f"{problem} What you send waits until it can be.")
-                has_failed = True
-                continue
-            if has_failed:
-                has_failed = False
-                self._server.tell("The log can be written again.")
-            for stored in grown:
-                stored.on_commit()
+                self._server.worry(f"{problem} What you send waits until it can be.")
+                if self._stopping.wait(RETRY_DISK_S):
+                    return []
+        self._server.worry("")
+        return grown
 
 
 # ------------------------------------------------------------------------------------------- Server
@@ -1329,12 +1380,15 @@ class Server:
         Raises:
             FileError: if the stored log cannot be used.
         """
+        self.settings = settings
         self.key = key
         self.psk = psk
         self.listeners = listeners
         self.row = on_row
         self.crashed = on_crash
         self._grace_s = settings.grace_s
+        self.trouble = ""
+        """Why the log cannot be written, as long as it cannot."""
         self.gate = Gate(
             room_size=settings.room_size,
             rooms=settings.rooms,
@@ -1377,6 +1431,12 @@ class Server:
         self.row(sentence)
         for loop in self._loops:
             loop.tell(sentence)
+
+    def worry(self, sentence: str) -> None:
+        """Tell everybody once that the log cannot be written, and once ("") that it can again."""
+        if bool(sentence) != bool(self.trouble):
+            self.trouble = sentence
+            self.tell(sentence or "The log can be written again.")
 
     @property
     def is_backlogged(self) -> bool:
@@ -1490,6 +1550,11 @@ def _address(peer: tuple[object, ...]) -> tuple[str, str]:
 
 def _at_ms() -> int:
     return time.time_ns() // 1_000_000
+
+
+def _notice(sentence: str) -> Delivered:
+    words = records.cut_utf8(sentence, records.MAX_NOTICE_BYTES)
+    return records.from_relay(Kind.NOTICE, words)
 
 
 def _who(conn: Conn) -> str:
@@ -1655,8 +1720,18 @@ def guest_addresses() -> list[str]:
     return usable or ["localhost"]
 
 
+def _open_streams() -> None:
+    """Open what came closed, or the next file or socket would pass for standard output."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
 def main(argv: list[str]) -> int:
     """Run the relay; return the exit code (UX.md 13)."""
+    _open_streams()
     try:
         settings = config.load_server(argv, os.environ)
         if settings.data is None:
@@ -1670,8 +1745,7 @@ def main(argv: list[str]) -> int:
     except TermchatError as problem:
         sys.stderr.write(f"{problem}\n")
         return 2 if isinstance(problem, UsageError) else 1
-    sys.stdout.flush()
-    console = Console(sys.stdout.fileno())
+    console = Console(out_fd=1)
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, lambda *_: console.stop())
     try:

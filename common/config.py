@@ -7,7 +7,7 @@ so KEY and password may come from the environment too.
 from __future__ import annotations
 
 import argparse
-import secrets
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,11 @@ MAX_ROOM_SIZE = 1_000
 DEFAULT_ROOMS = 100
 DEFAULT_GRACE_S = 120.0
 MAX_GRACE_S = 24 * 3600.0
+DEFAULT_RATE = 10.0
+DEFAULT_BURST = 40.0
+DEFAULT_INBOUND_BYTES_S = 4 * 1024 * 1024.0
+MAX_LIMIT = 1e12
+"""A limit so high is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,9 @@ class ServerConfig:
         threads: loop threads; 0 to choose by the build of Python.
         grace_s: how long a name is held for a lost connection.
         data: where the relay key and the log outlive the process; None: in memory.
+        rate: CARD, MESSAGE and COMMAND records per second that a connection may send.
+        burst: how many of them at once.
+        inbound_bytes_s: what is read of a connection; twice as much at once.
     """
 
     password: str | None = None
@@ -46,6 +54,9 @@ class ServerConfig:
     threads: int = 0
     grace_s: float = DEFAULT_GRACE_S
     data: Path | None = None
+    rate: float = DEFAULT_RATE
+    burst: float = DEFAULT_BURST
+    inbound_bytes_s: float = DEFAULT_INBOUND_BYTES_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +124,7 @@ def load_server(argv: Sequence[str], environ: Mapping[str, str]) -> ServerConfig
     add("--threads", type=_whole(0, 256), default=0, metavar="N", help="loop threads")
     add(
         "--grace",
-        type=_seconds(MAX_GRACE_S),
+        type=_number(0, MAX_GRACE_S, " seconds"),
         default=DEFAULT_GRACE_S,
         metavar="SECONDS",
         help="how long a lost member's name is held; default 120",
@@ -124,10 +135,21 @@ def load_server(argv: Sequence[str], environ: Mapping[str, str]) -> ServerConfig
         metavar="DIR",
         help="keeps KEY and what members may have missed over a restart",
     )
+    limit = _number(1, MAX_LIMIT, "")
+    add("--rate", type=limit, default=DEFAULT_RATE, help="messages per second and member")
+    add("--burst", type=limit, default=DEFAULT_BURST, help="messages of a member at once")
+    add(
+        "--inbound",
+        type=_number(65_536, MAX_LIMIT, " bytes"),
+        default=DEFAULT_INBOUND_BYTES_S,
+        metavar="BYTES",
+        help="read of a member per second; default 4 MiB",
+    )
     given = parser.parse_args(argv)
     password: str | None = given.password
     if password is None:
-        password = environ.get("TERMCHAT_PASSWORD")
+        # Set but empty is unset: an empty password must not open the relay to every address.
+        password = environ.get("TERMCHAT_PASSWORD") or None
     hosts = tuple(given.host) or (("localhost",) if password is None else ())
     return ServerConfig(
         password=password,
@@ -139,6 +161,9 @@ def load_server(argv: Sequence[str], environ: Mapping[str, str]) -> ServerConfig
         threads=given.threads,
         grace_s=given.grace,
         data=given.data,
+        rate=given.rate,
+        burst=given.burst,
+        inbound_bytes_s=given.inbound,
     )
 
 
@@ -168,15 +193,18 @@ def load_client(argv: Sequence[str], environ: Mapping[str, str]) -> ClientConfig
     given = parser.parse_args(argv)
     username: str | None = given.username
     if username is None:
-        username = f"user_{secrets.randbelow(10_000):04}"
+        username = f"user_{int.from_bytes(os.urandom(4)) % 10_000:04}"
     names.check_username(username)
+    password: str | None = given.password
+    if password is None:
+        password = environ.get("TERMCHAT_PASSWORD") or None
     home: Path | None = given.home
     if home is None and environ.get("TERMCHAT_HOME"):
         home = Path(environ["TERMCHAT_HOME"])
     return ClientConfig(
         ticket=given.key or environ.get("TERMCHAT_KEY", ""),
         username=username,
-        password=given.password if given.password is not None else environ.get("TERMCHAT_PASSWORD"),
+        password=password,
         url=given.url,
         room=names.room_from_user(given.room) if given.room else "",
         home=home,
@@ -210,14 +238,14 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
     return parse
 
 
-def _seconds(most: float) -> Callable[[str], float]:
+def _number(least: float, most: float, unit: str) -> Callable[[str], float]:
     def parse(text: str) -> float:
         try:
             value = float(text)
         except ValueError:
             value = -1.0
-        if not 0 <= value <= most:
-            raise argparse.ArgumentTypeError(f"{text!r} is not 0 to {most:.0f} seconds")
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text!r} is not {least:.0f} to {most:.0f}{unit}")
         return value
 
     return parse

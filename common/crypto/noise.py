@@ -7,6 +7,7 @@ is dropped.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -17,6 +18,7 @@ EPHEMERAL_BYTES = 32
 """A message begins with its sender's ephemeral key."""
 REKEY_MESSAGES = 1024
 
+_NONCE = struct.Struct("<4xQ")
 _REKEY_NONCE = bytes(4) + b"\xff" * 8
 _HANDSHAKE_NONCE = bytes(12)
 
@@ -35,16 +37,18 @@ class StaticKey(Protocol):
 class CipherState:
     """One direction of a connection; both ends count and rekey alike (PROTOCOL.md 3.2)."""
 
-    __slots__ = ("_aead", "_count")
+    __slots__ = ("_aead", "_count", "_key")
 
     def __init__(self, key: bytes) -> None:
-        self._aead = Aead(key)
+        self._key = key
+        self._aead: Aead | None = None
         self._count = 0
 
     def seal(self, plaintext: bytes) -> bytes:
         """Return the next transport message."""
-        ciphertext = self._aead.seal(self._nonce(), plaintext, b"")
-        self._advance()
+        aead = self._aead or self._wake()
+        ciphertext = aead.seal(_NONCE.pack(self._count), plaintext, b"")
+        self._advance(aead)
         return ciphertext
 
     def open(self, ciphertext: bytes) -> bytes:
@@ -53,18 +57,25 @@ class CipherState:
         Raises:
             Unauthentic: if it is forged, replayed, reordered or damaged.
         """
-        plaintext = self._aead.open(self._nonce(), ciphertext, b"")
-        self._advance()
+        aead = self._aead or self._wake()
+        plaintext = aead.open(_NONCE.pack(self._count), ciphertext, b"")
+        self._advance(aead)
         return plaintext
 
-    def _nonce(self) -> bytes:
-        return b"\0\0\0\0" + self._count.to_bytes(8, "little")
+    def rest(self) -> None:
+        """Let go of what is only needed while messages flow; the library's context is large."""
+        self._aead = None
 
-    def _advance(self) -> None:
+    def _wake(self) -> Aead:
+        self._aead = Aead(self._key)
+        return self._aead
+
+    def _advance(self, aead: Aead) -> None:
         self._count += 1
         if self._count % REKEY_MESSAGES == 0:
             # Noise 4.2, Rekey(). Now, not before the next message: the old key is gone sooner.
-            self._aead = Aead(self._aead.seal(_REKEY_NONCE, bytes(KEY_BYTES), b"")[:KEY_BYTES])
+            self._key = aead.seal(_REKEY_NONCE, bytes(KEY_BYTES), b"")[:KEY_BYTES]
+            self._aead = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +89,11 @@ class Transport:
     sending: CipherState
     receiving: CipherState
     handshake_hash: bytes
+
+    def rest(self) -> None:
+        """Be small until the next message."""
+        self.sending.rest()
+        self.receiving.rest()
 
 
 class Initiator:

@@ -98,21 +98,23 @@ class Log(Protocol):
 class _Stream:
     """One dense stream: records with their lengths, and what places them."""
 
-    __slots__ = ("ends", "first", "frames", "positions", "times")
+    __slots__ = ("ends", "first", "frames", "last", "positions", "times")
 
     def __init__(self) -> None:
         self.first = 1  # seq of frames[0]
+        self.last = Seq(0)  # seq of frames[-1]
         self.frames: list[bytes] = []
         self.positions: list[int] = []  # in the arrival order of the whole log
         self.ends = [0]  # ends[i]: bytes before frames[i], counted from the stream's start
         self.times: list[float] = []
 
-    @property
-    def last(self) -> Seq:
-        return Seq(self.first + len(self.frames) - 1)
+    def begin(self, first: int) -> None:
+        """Let the first record have another seq than 1."""
+        self.first, self.last = first, Seq(first - 1)
 
     def append(self, record: bytes, position: int, now: float) -> bytes:
         frame = records.framed(record)
+        self.last = Seq(self.last + 1)
         self.frames.append(frame)
         self.positions.append(position)
         self.ends.append(self.ends[-1] + len(frame))

@@ -9,6 +9,7 @@ seen.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sqlite3
 from collections import deque
@@ -19,13 +20,13 @@ from pathlib import Path
 from common import files
 from common.errors import FileError
 from common.log.memory import Cursor, MemoryLog
-from common.wire.records import MemberId, Seq
+from common.wire.records import Delivered, MemberId, Seq
 
 FILE = "log.sqlite"
 MAX_BATCH = 50_000
-"""Statements in one transaction: a bound on what a crash loses of what nobody was shown."""
+"""Appends in one transaction: a bound on what a crash loses of what nobody was shown."""
 MAX_QUEUED = 4_000
-"""Statements that may wait for a disk that is full or slow before members are no longer read."""
+"""Appends that may wait for a disk that is full or slow before members are no longer read."""
 
 _SCHEMA = """
 CREATE TABLE rooms (
@@ -50,6 +51,25 @@ _VERSION = 1
 _Statement = tuple[str, tuple[object, ...]]
 _CHECKPOINT = "-- checkpoint"
 """Stands for: what was deleted must be gone from the write-ahead log too."""
+_REMOVE = (
+    "DELETE FROM records WHERE room = ?",
+    "DELETE FROM mail WHERE room = ?",
+    "DELETE FROM members WHERE room = ?",
+    "DELETE FROM rooms WHERE room = ?",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """Statements that are one: a crash keeps them all or none.
+
+    Attributes:
+        position: of the log, may be shown once they are committed.
+    """
+
+    log: StoredLog
+    position: int
+    statements: tuple[_Statement, ...]
 
 
 @dataclass(slots=True)
@@ -81,45 +101,75 @@ class Store:
         files.make_private_dir(directory)
         self._path = directory / FILE
         self._lock = files.hold(directory / "lock", f"Another server uses {directory}.")
-        self._queue: deque[tuple[StoredLog | None, int, _Statement]] = deque()
-        self._batch: list[tuple[StoredLog | None, int, _Statement]] = []
+        self._queue: deque[_Unit] = deque()
+        self._batch: list[_Unit] = []
         self._wake = wake
         self._last_room = 0
-        for suffix in ("", "-wal", "-shm"):
-            files.check_private(self._path.with_name(FILE + suffix))
         try:
+            for suffix in ("", "-wal", "-shm"):
+                files.check_private(self._path.with_name(FILE + suffix))
             self._db = self._open()
-        except sqlite3.Error as problem:
+        except FileError:
             self._lock.close()
-            raise FileError(
-                f"The log {self._path} cannot be used: {problem}. Restore it, or move it away."
-            ) from None
+            raise
+        except (sqlite3.Error, OSError) as problem:
+            self._lock.close()
+            raise self._unusable(problem) from None
+        # A relay that was killed may have left there what it had removed already.
+        self._owes_checkpoint = True
+        self._checkpoint()
+
+    def _unusable(self, problem: Exception) -> FileError:
+        return FileError(
+            f"The log {self._path} cannot be used: {problem}. "
+            f"Restore it, or move it and {FILE}-wal away."
+        )
 
     def _open(self) -> sqlite3.Connection:
-        is_new = not self._path.exists()
-        if is_new:
+        wal = self._path.with_name(FILE + "-wal")
+        if self._path.exists() and self._path.stat().st_size:
+            self._check()
+        elif wal.exists() and wal.stat().st_size:
+            # SQLite would throw it away.
+            raise sqlite3.DatabaseError("it is empty, but not its write-ahead log")
+        else:
             # SQLite gives its side files the mode of this one.
             os.close(os.open(self._path, os.O_CREAT | os.O_WRONLY, 0o600))
         db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
-        db.execute("PRAGMA secure_delete = ON")
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        if is_new or self._path.stat().st_size == 0:
-            db.executescript(_SCHEMA)
-        (found,) = db.execute("PRAGMA user_version").fetchone()
-        if found != _VERSION:
-            raise sqlite3.DatabaseError(f"its version is {found}, not {_VERSION}")
-        (check,) = db.execute("PRAGMA quick_check(1)").fetchone()
-        if check != "ok":
-            raise sqlite3.DatabaseError(check)
+        try:
+            db.execute("PRAGMA secure_delete = ON")
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+            if not _version(db):
+                db.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+        except BaseException:
+            db.close()
+            raise
         return db
+
+    def _check(self) -> None:
+        """Check the file by a connection that cannot write: closing any other would.
+
+        Raises:
+            sqlite3.Error: if it is damaged, or not ours.
+        """
+        uri = f"{self._path.absolute().as_uri()}?mode=ro"
+        with contextlib.closing(sqlite3.connect(uri, uri=True)) as db:
+            # One that was killed while it made the file has left it without a table.
+            is_begun = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+            if _version(db) != (_VERSION if is_begun else 0):
+                raise sqlite3.DatabaseError(f"its version is {_version(db)}, not {_VERSION}")
+            (check,) = db.execute("PRAGMA quick_check(1)").fetchone()
+            if check != "ok":
+                raise sqlite3.DatabaseError(" ".join(check.split()))
 
     def close(self) -> None:
         """Close the file; what is queued is written first, if it can be."""
         with contextlib.suppress(FileError):
-            self.commit()
-        with contextlib.suppress(sqlite3.Error):
-            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            while self._queue or self._batch:
+                self.commit()
+        self._owes_checkpoint = True
+        self._checkpoint()
         self._db.close()
         self._lock.close()
 
@@ -129,19 +179,12 @@ class Store:
         """Begin the log of a new room."""
         self._last_room += 1
         log = StoredLog(self, self._last_room, log_id)
-        self.put(log, 0, "INSERT INTO rooms VALUES (?, ?, ?, 0)", (log.room, name, log_id))
+        self.put(log, 0, ("INSERT INTO rooms VALUES (?, ?, ?, 0)", (log.room, name, log_id)))
         return log
 
     def remove(self, log: StoredLog) -> None:
         """Forget a room that all members have left."""
-        for statement in (
-            "DELETE FROM records WHERE room = ?",
-            "DELETE FROM mail WHERE room = ?",
-            "DELETE FROM members WHERE room = ?",
-            "DELETE FROM rooms WHERE room = ?",
-            _CHECKPOINT,
-        ):
-            self.put(log, 0, statement, (log.room,))
+        self.put(log, 0, *((statement, (log.room,)) for statement in _REMOVE), (_CHECKPOINT, ()))
 
     def load(self, now: float) -> list[StoredRoom]:
         """Return every room in the file.
@@ -155,9 +198,7 @@ class Store:
                 for room, name, log_id, last in self._db.execute("SELECT * FROM rooms").fetchall()
             ]
         except (sqlite3.Error, ValueError, IndexError) as problem:
-            raise FileError(
-                f"The log {self._path} is damaged: {problem}. Restore it, or move it away."
-            ) from None
+            raise self._unusable(problem) from None
 
     def _load(self, room: int, name: str, log_id: bytes, last: int, now: float) -> StoredRoom:
         log = StoredLog(self, room, log_id)
@@ -172,20 +213,24 @@ class Store:
         for number, card in self._db.execute(query, (room,)):
             cards[MemberId(number)] = card
             log.restore_mail(MemberId(number))
+        gone: set[int] = set()
         query = "SELECT number, seq, position, frame FROM mail WHERE room = ? ORDER BY number, seq"
         for number, seq, position, frame in self._db.execute(query, (room,)):
             if number in cards:
                 log.restore(MemberId(number), seq, position, frame, now)
+            else:
+                # It left, and its mail was still to be removed.
+                gone.add(number)
         log.restored()
+        for number in gone:
+            log.remove_mail(number)
         return StoredRoom(name, log, hashes, cards, last)
 
     # --- Writing.
 
-    def put(
-        self, log: StoredLog | None, position: int, statement: str, values: tuple[object, ...]
-    ) -> None:
-        """Queue a statement; `position` of `log` may be shown once it is committed."""
-        self._queue.append((log, position, (statement, values)))
+    def put(self, log: StoredLog, position: int, *statements: _Statement) -> None:
+        """Queue statements that a crash must keep together."""
+        self._queue.append(_Unit(log, position, statements))
         self._wake()
 
     @property
@@ -206,33 +251,39 @@ class Store:
             self._batch.append(self._queue.popleft())
         if not self._batch:
             return []
-        has_removed = False
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            for _, _, (statement, values) in self._batch:
-                if statement is _CHECKPOINT:
-                    has_removed = True
-                else:
-                    self._db.execute(statement, values)
+            for unit in self._batch:
+                for statement, values in unit.statements:
+                    if statement is _CHECKPOINT:
+                        self._owes_checkpoint = True
+                    else:
+                        self._db.execute(statement, values)
             self._db.execute("COMMIT")
         except sqlite3.Error as problem:
             with contextlib.suppress(sqlite3.Error):
                 self._db.execute("ROLLBACK")
             raise FileError(f"The log {self._path} cannot be written: {problem}.") from None
-        if has_removed:
-            # What was deleted stands in the write-ahead log still.
-            with contextlib.suppress(sqlite3.Error):
-                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        grown: dict[int, tuple[StoredLog, int]] = {}
-        for log, position, _ in self._batch:
-            if log is not None:
-                grown[id(log)] = (log, max(position, grown.get(id(log), (log, 0))[1]))
+        grown = {id(unit.log): unit.log for unit in self._batch}
+        for unit in self._batch:
+            unit.log.to_show = max(unit.log.to_show, unit.position)
         self._batch.clear()
-        for log, position in grown.values():
-            log.to_show = max(log.to_show, position)
+        self._checkpoint()
         if self._queue:
             self._wake()
-        return [log for log, _ in grown.values()]
+        return list(grown.values())
+
+    def _checkpoint(self) -> None:
+        """Empty the write-ahead log of what was deleted, or owe it until the disk has room."""
+        if self._owes_checkpoint:
+            with contextlib.suppress(sqlite3.Error):
+                (is_busy, _, _) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                self._owes_checkpoint = bool(is_busy)
+
+
+def _version(db: sqlite3.Connection) -> int:
+    (found,) = db.execute("PRAGMA user_version").fetchone()
+    return int(found)
 
 
 class StoredLog(MemoryLog):
@@ -241,6 +292,7 @@ class StoredLog(MemoryLog):
     Attributes:
         to_show: the position that is committed; `show` makes it seen.
         on_commit: called by the writer thread when that has moved.
+        late_s: when the disk had last kept records waiting, on the clock of `now`.
     """
 
     def __init__(self, store: Store, room: int, log_id: bytes) -> None:
@@ -248,47 +300,76 @@ class StoredLog(MemoryLog):
         self.room = room
         self.to_show = 0
         self.on_commit: Callable[[], None] = self.show
+        self.late_s = -math.inf
         self._store = store
+        self._unit: list[_Statement] = []
 
     def show(self) -> None:
         """Show what is committed."""
         self._shown = max(self._shown, self.to_show)
 
+    def read(self, number: MemberId, cursor: Cursor, limit_bytes: int) -> bytes:
+        """Return what follows the cursor; what waited for the disk is no older than its commit."""
+        batch = super().read(number, cursor, limit_bytes)
+        cursor.oldest_s = max(cursor.oldest_s, self.late_s)
+        return batch
+
     def keep_card(self, number: MemberId, card: bytes) -> None:
-        """Take note of a member's card, its first or a newer one."""
-        self._put("INSERT OR REPLACE INTO members VALUES (?, ?, ?)", self.room, number, card)
+        """Take note of a member's card, with the CARD that is appended next."""
+        self._do("INSERT OR REPLACE INTO members VALUES (?, ?, ?)", self.room, number, card)
         statement = "UPDATE rooms SET last_number = max(last_number, ?) WHERE room = ?"
-        self._put(statement, number, self.room)
+        self._do(statement, number, self.room)
 
     def drop_card(self, number: MemberId) -> None:
-        """Take note that a member has left: in the transaction of its LEAVE."""
-        self._put("DELETE FROM members WHERE room = ? AND number = ?", self.room, number)
+        """Take note that a member has left, with the LEAVE that is appended next."""
+        self._do("DELETE FROM members WHERE room = ? AND number = ?", self.room, number)
+
+    def append(self, record: bytes, h: bytes, now: float) -> None:
+        """Append the next room record, encoded, after which the transcript hash is `h`."""
+        super().append(record, h, now)
+        self._put()
+
+    def append_mail(self, record: Delivered, now: float) -> None:
+        """Append mail and its echo: with one and not the other, it would be said again."""
+        super().append_mail(record, now)
+        self._put()
 
     def close_mail(self, number: MemberId) -> None:
         """Forget the mail stream of a member that has left."""
         super().close_mail(number)
-        self._put("DELETE FROM mail WHERE room = ? AND number = ?", self.room, number)
-        self._put(_CHECKPOINT)
+        self.remove_mail(number)
+
+    def remove_mail(self, number: int) -> None:
+        """Remove the mail of a member that has left from the file."""
+        self._do("DELETE FROM mail WHERE room = ? AND number = ?", self.room, number)
+        self._do(_CHECKPOINT)
+        self._put()
 
     def prune(self, live: Mapping[MemberId, Cursor]) -> None:
         """Drop what is past retention, in the file too."""
         super().prune(live)
-        self._put("DELETE FROM records WHERE room = ? AND seq < ?", self.room, self._room.first)
+        self._do("DELETE FROM records WHERE room = ? AND seq < ?", self.room, self._room.first)
         for number, mail in self._mail.items():
             statement = "DELETE FROM mail WHERE room = ? AND number = ? AND seq < ?"
-            self._put(statement, self.room, number, mail.first)
-        self._put(_CHECKPOINT)
+            self._do(statement, self.room, number, mail.first)
+        self._do(_CHECKPOINT)
+        self._put()
 
     def _keep(self, number: MemberId | None, seq: Seq, frame: bytes, h: bytes) -> None:
         at = self._position
         if number is None:
-            self._put("INSERT INTO records VALUES (?, ?, ?, ?, ?)", self.room, seq, at, frame, h)
+            self._do("INSERT INTO records VALUES (?, ?, ?, ?, ?)", self.room, seq, at, frame, h)
         else:
             statement = "INSERT INTO mail VALUES (?, ?, ?, ?, ?)"
-            self._put(statement, self.room, number, seq, at, frame)
+            self._do(statement, self.room, number, seq, at, frame)
 
-    def _put(self, statement: str, *values: object) -> None:
-        self._store.put(self, self._position, statement, values)
+    def _do(self, statement: str, *values: object) -> None:
+        self._unit.append((statement, values))
+
+    def _put(self) -> None:
+        """Queue what was gathered: no commit falls in between."""
+        self._store.put(self, self._position, *self._unit)
+        self._unit.clear()
 
     # --- After a restart.
 
@@ -306,7 +387,7 @@ class StoredLog(MemoryLog):
         """
         stream = self._room if number is None else self._mail[number]
         if not stream.frames:
-            stream.first = seq
+            stream.begin(seq)
         if seq != stream.last + 1:
             raise ValueError(f"record {seq} does not follow {stream.last}")
         stream.append(frame[2:], position, now)

@@ -89,6 +89,16 @@ class Urls:
 
 
 @dataclass(frozen=True, slots=True)
+class Resend:
+    """Say again what was reported as not sent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Give up what was reported as not sent."""
+
+
+@dataclass(frozen=True, slots=True)
 class Edit:
     """Edit the draft in an editor of the user's."""
 
@@ -107,7 +117,21 @@ class Set:
 
 
 Intent = (
-    Say | Help | Who | Verify | Trust | Leave | Find | ToUnread | Clear | Copy | Urls | Edit | Set
+    Say
+    | Help
+    | Who
+    | Verify
+    | Trust
+    | Leave
+    | Find
+    | ToUnread
+    | Clear
+    | Copy
+    | Urls
+    | Edit
+    | Set
+    | Resend
+    | Drop
 )
 
 
@@ -132,16 +156,18 @@ COMMANDS = (
     Command(
         "/verify",
         "/verify [NAME [yes|no]]",
-        "the number to compare with NAME; yes once you did; alone: your own fingerprint",
+        "the number to compare with NAME; then yes",
     ),
     Command("/trust", "/trust NAME", "accepts a changed identity key of NAME", is_whole=True),
-    Command("/find", "/find TEXT", "marks TEXT and goes to it; /find repeats; Alt-N steps"),
+    Command("/find", "/find TEXT", "marks TEXT and goes to it; /find repeats"),
     Command("/unread", "/unread", "goes to the unread line"),
-    Command("/copy", "/copy [-t] [N]", "prints the last N messages to select from; -t: with names"),
+    Command("/copy", "/copy [-t] [N]", "the last N messages to copy; -t: with names"),
     Command("/url", "/url", "prints the last 20 URLs"),
-    Command("/edit", "/edit", "opens what you have typed in $VISUAL or $EDITOR"),
+    Command("/edit", "/edit", "opens what you typed in $VISUAL or $EDITOR"),
     Command("/clear", "/clear", "forgets the history"),
     Command("/set", "/set [NAME [VALUE]]", "shows or changes a setting"),
+    Command("/resend", "/resend", "says again what was not sent"),
+    Command("/drop", "/drop", "gives up what was not sent"),
     Command("/quit", "/quit [TEXT]", "leaves, saying TEXT first", is_whole=True),
 )
 """In the order of `/help`."""
@@ -151,6 +177,8 @@ _ANSWERS = {"yes": True, "no": False}
 _BARE: dict[str, Callable[[], Intent]] = {
     "/unread": ToUnread,
     "/url": Urls,
+    "/resend": Resend,
+    "/drop": Drop,
     "/edit": Edit,
     "/clear": Clear,
 }
@@ -216,7 +244,7 @@ def _intent(command: Command, rest: str, line: str) -> Intent:
             return Trust(rest)
         case "/find":
             return Find(rest)
-        case "/unread" | "/url" | "/edit" | "/clear" if not rest:
+        case "/unread" | "/url" | "/edit" | "/clear" | "/resend" | "/drop" if not rest:
             return _BARE[command.name]()
         case "/copy":
             words = rest.split()

@@ -257,9 +257,14 @@ class Noticed:
 
 @dataclass(frozen=True, slots=True)
 class Undelivered:
-    """Lines that will not be sent: their recipient left, or others may have joined since."""
+    """Lines that will not be sent: their recipient left, or others may have joined since.
+
+    Attributes:
+        is_over: whether our session is: we join afresh, and do not know who came meanwhile.
+    """
 
     lines: Sequence[Line]
+    is_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,6 +352,11 @@ class Conversation:
         """How many are here, we included once we have joined."""
         return len(self.peers) + (self._joined_seq > 0)
 
+    @property
+    def is_welcomed(self) -> bool:
+        """Whether the relay has given this session a place in a log."""
+        return bool(self._log_id)
+
     def find(self, name: str) -> Peer | None:
         """Return the present member of that name, in any letter case."""
         key = names.key(name)
@@ -428,10 +438,8 @@ class Conversation:
             self._make_card(now)
         if self._card is None:
             raise LocalProtocolError("there is no card")
-        record = _card_record(self._card)
-        if not self._is_card_echoed and all(sent.record != record for sent in self._unechoed):
-            # An older card may wait for its echo too: it is in the log, or never will be.
-            self._unechoed.append(_Unechoed(record))
+        if self._transcript is None:
+            self._unechoed.append(_Unechoed(_card_record(self._card)))
         room_seq = Seq(self._transcript.seq) if self._transcript else Seq(0)
         log_id = self._log_id if self._transcript else bytes(records.LOG_ID_BYTES)
         auth = cards.prove(self.identity, self._card, handshake_hash)
@@ -458,7 +466,7 @@ class Conversation:
         lines += [line for line in self._outbox if line.to]
         self._outbox = deque(line for line in self._outbox if not line.to)
         self._forget()
-        return [Undelivered(lines)] if lines else []
+        return [Undelivered(lines, is_over=True)] if lines else []
 
     def receive(self, record: Delivered, now: float) -> list[Event]:
         """Take a record from the relay.

@@ -149,11 +149,30 @@ def back(event: Back, away_s: float) -> str:
 def undelivered(event: Undelivered) -> list[str]:
     """Say which lines were not sent."""
     count = len(event.lines)
-    to = next((line.to for line in event.lines if line.to), None)
     what = "1 line was" if count == 1 else f"{count} lines were"
-    if to is not None:
-        return [f"{what} not sent: {to.name} has left."]
-    return [f"{what} not sent: others may have joined. /resend or /drop."]
+    if event.is_over:
+        return [f"{what} not sent: others may have joined. /resend or /drop."]
+    left = {line.to.name: "" for line in event.lines if line.to}
+    have = "has" if len(left) == 1 else "have"
+    return [f"{what} not sent: {_listed(list(left))} {have} left. /resend or /drop."]
+
+
+def resent(count: int, kept: Sequence[str]) -> str:
+    """Say what came of `/resend`; `kept`: who is not here to be sent theirs."""
+    what = "1 line was" if count == 1 else f"{count} lines were"
+    here = "is" if len(kept) == 1 else "are"
+    missing = f" {_listed(kept)} {here} not here any more: /drop gives up what is left."
+    return f"{what} sent again.{missing if kept else ''}"
+
+
+def dropped(count: int) -> str:
+    """Say what `/drop` did."""
+    return "1 line was dropped." if count == 1 else f"{count} lines were dropped."
+
+
+def undelivered_at_end(count: int) -> str:
+    """Say what is lost with us."""
+    return "1 line was not delivered." if count == 1 else f"{count} lines were not delivered."
 
 
 def refused(refusal: Refused, username: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -136,6 +135,9 @@ def colour(identity: bytes, colours: int) -> int | None:
     """Return the ANSI number of a person's colour; None if the terminal has none (UX.md 5)."""
     if colours < 8:
         return None
+    # Here, since no first frame shows anybody and a library stands behind it.
+    import hashlib
+
     choice = _COLOURS_OF_256 if colours >= 256 else _COLOURS
     return choice[int.from_bytes(hashlib.sha256(identity).digest()[:4]) % len(choice)]
 

@@ -10,8 +10,8 @@ from common.term.text import clean, cut, displayed, width
 
 _GAP = "  "
 # UX.md 1: what gives way last comes first. A changed key never does, nor what is said now.
-_ORDER = ("room", "state", "unread", "mentions", "warning", "here", "name", "clock")
-_LEFT = ("room", "notice", "state", "name", "here", "changed", "warning")
+_ORDER = ("room", "state", "unread", "mentions", "warning", "here", "name", "clock", "hint")
+_LEFT = ("room", "notice", "hint", "state", "name", "here", "changed", "warning")
 _RIGHT = ("mentions", "unread", "clock")
 _LOUD = Style(bold=True, reverse=True)
 _LOUD_FIELDS = ("changed", "warning", "notice")
@@ -23,6 +23,7 @@ class Status:
 
     state: a word or sentence, empty when live. here: members, 0 if unknown. changed: whose identity
     key is another than the pinned one. warning: any other. notice: what was just said or asked.
+    hint: what a newcomer may want to know.
     """
 
     room: str
@@ -35,6 +36,7 @@ class Status:
     here: int = 0
     clock: str = ""
     notice: str = ""
+    hint: str = ""
 
 
 def status_row(status: Status, columns: int) -> Row:
@@ -61,6 +63,7 @@ def _fields(status: Status, columns: int) -> Iterator[tuple[str, str]]:
     keys = "key" if len(status.changed) == 1 else "keys"
     yield "room", status.room
     yield "notice", status.notice
+    yield "hint", "" if status.notice else status.hint
     yield "state", status.state
     yield "unread", f"{status.new_below} new below{end}" if status.new_below else ""
     yield "mentions", f"@{status.mentions}" if status.mentions else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import sys
 import time
@@ -55,7 +56,7 @@ class Lines:
     def start(self) -> None:
         """Read keys one by one, so that arrivals never cut what is being typed."""
         if self._is_terminal:
-            self._modes = _cbreak(0)
+            self._modes = _cbreak()
 
     def stop(self) -> None:
         """Write what is left, and give the terminal back."""
@@ -64,7 +65,7 @@ class Lines:
             self._write("\n")
         self._output.drain()
         if self._modes is not None:
-            termios.tcsetattr(0, termios.TCSADRAIN, self._modes)
+            _set_modes(self._modes)
 
     def suspend(self) -> None:
         """Do nothing: in line mode the terminal itself suspends us."""
@@ -72,7 +73,7 @@ class Lines:
     def resized(self) -> None:
         """Take the terminal again after a suspension."""
         if self._modes is not None:
-            _cbreak(0)
+            _cbreak()
             self._shown = ""
             self._echo()
 
@@ -96,6 +97,8 @@ class Lines:
                 yield Answer(content, is_literal=False)
             elif content.strip():
                 yield Submit(text.clean(content), is_literal=False)
+            else:
+                yield Action.ENTER
 
     def _apply(self, events: list[KeyEvent], now: float) -> list[Outcome]:
         outcomes: list[Outcome] = []
@@ -112,6 +115,8 @@ class Lines:
                     outcomes.append(reply)
                 elif reply.text.strip():
                     outcomes.append(Submit(reply.text.strip("\n"), reply.is_literal))
+                else:
+                    outcomes.append(Action.ENTER)
                 continue
             self._echo()
             match reply:
@@ -158,6 +163,9 @@ class Lines:
 
     def typed(self, line: int, content: str, to: str, at_ms: int) -> None:
         """Show nothing: the row comes with the echo, in its place."""
+
+    def untyped(self, line: int) -> None:
+        """Show nothing: there was no row."""
 
     def notice(self, content: str, at_ms: int) -> None:
         """Show a notice."""
@@ -276,11 +284,20 @@ class Lines:
         return self._apply(self._keys.tick(now), now) if self._is_terminal else []
 
 
-def _cbreak(fd: int) -> list[Any]:
+def _cbreak() -> list[Any] | None:
     """Let keys through one by one, unechoed, and return the modes before; signals stay on."""
-    before = termios.tcgetattr(fd)
-    modes = termios.tcgetattr(fd)
+    try:
+        before = termios.tcgetattr(0)
+    except termios.error:
+        return None
+    modes = before.copy()
     modes[3] &= ~(termios.ICANON | termios.ECHO)
     modes[0] &= ~termios.ICRNL
-    termios.tcsetattr(fd, termios.TCSADRAIN, modes)
+    _set_modes(modes)
     return before
+
+
+def _set_modes(modes: list[Any]) -> None:
+    # A terminal that is gone has no modes, and needs none.
+    with contextlib.suppress(termios.error):
+        termios.tcsetattr(0, termios.TCSADRAIN, modes)

@@ -16,7 +16,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import tempfile
 import termios
 import time
 from collections.abc import Callable
@@ -39,6 +38,8 @@ from common.view.view import Message, Options, Outcome, Presence, Status, no_sou
 READ_BYTES: Final = 64 * 1024
 FRAME_S: Final = 1 / 30
 LEAST_ROWS: Final = 4
+STATUS_COLUMNS: Final = 4
+"""Below this only the tail of the input is drawn."""
 _MODES_ON: Final = b"\x1b[22;2t\x1b[?2004h\x1b[?1004h"
 """Title pushed, bracketed paste, focus reports; undone in reverse."""
 _MODES_OFF: Final = b"\x1b[?1004l\x1b[?2004l\x1b[23;2t"
@@ -99,6 +100,7 @@ class Screen:
         self._bell, self._call = attention.Alarm(), attention.Alarm()
         self._is_focused: bool | None = None
         self._title = ""
+        self._has_mouse = False
         self._colours = 0
         self._attributes: dict[Style, int] = {}
         self._pairs: dict[int, int] = {}
@@ -130,6 +132,8 @@ class Screen:
         os.close(pipe_in)
         # What Python writes to standard error now would be typed over the screen.
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123 - closed in stop()
+        # Before curses writes: what it has not flushed may end within a sequence.
+        self._enter_modes()
         self._window = curses.initscr()
         curses.raw()
         curses.noecho()
@@ -137,7 +141,7 @@ class Screen:
         strings = {curses.tigetstr(name): key for name, key in _TERMINFO_KEYS.items()}
         self._keys = Keys({string: key for string, key in strings.items() if string})
         self._history = Scrollback(time.localtime, self._colours)
-        self._enter_modes()
+        self.resized()
 
     def _set_colours(self) -> None:
         if not (self._wants_colour and curses.has_colors()):
@@ -150,17 +154,17 @@ class Screen:
         self._colours = 256 if curses.COLORS >= 256 else 8 if curses.COLORS >= 8 else 0
 
     def _enter_modes(self) -> None:
-        self._pump()
-        self._output.put(_MODES_ON + (_MOUSE_ON if self.options.mouse == "on" else b""))
+        self._output.put(_MODES_ON + (_MOUSE_ON if self._has_mouse else b""))
         self._title = ""
-        self.resized()
 
     def _leave_modes(self) -> None:
         """Undo all we did to the terminal, and wait a little until it has taken that."""
-        self._output.put((_MOUSE_OFF if self.options.mouse == "on" else b"") + _MODES_OFF)
-        curses.def_prog_mode()
-        curses.endwin()
+        with contextlib.suppress(curses.error):  # the terminal is gone
+            curses.def_prog_mode()
+        with contextlib.suppress(curses.error):
+            curses.endwin()
         self._pump()
+        self._output.put((_MOUSE_OFF if self._has_mouse else b"") + _MODES_OFF)
         self._output.drain()
 
     def stop(self) -> None:
@@ -172,7 +176,7 @@ class Screen:
             self._child.wait()
             self._forget_child()
         if self._is_away:
-            curses.reset_prog_mode()
+            self._come_back()
         self._leave_modes()
         self._window = None
         os.dup2(self._saved_fd, 1)
@@ -189,8 +193,7 @@ class Screen:
         handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         os.kill(0, signal.SIGTSTP)
         signal.signal(signal.SIGTSTP, handler)
-        curses.reset_prog_mode()
-        self._enter_modes()
+        self._come_back()
 
     def resized(self) -> None:
         """Lay everything out anew."""
@@ -272,8 +275,10 @@ class Screen:
 
     def _come_back(self) -> None:
         self._is_away = False
-        curses.reset_prog_mode()
+        with contextlib.suppress(curses.error):  # the terminal is gone
+            curses.reset_prog_mode()
         self._enter_modes()
+        self.resized()
 
     @property
     def has_keyboard(self) -> bool:
@@ -374,7 +379,9 @@ class Screen:
 
     def apply_options(self) -> None:
         """Turn the mouse on or off."""
-        self._output.put(_MOUSE_ON if self.options.mouse == "on" else _MOUSE_OFF)
+        if self._has_mouse is not (self.options.mouse == "on"):
+            self._has_mouse = not self._has_mouse
+            self._output.put(_MOUSE_ON if self._has_mouse else _MOUSE_OFF)
 
     # --- History.
 
@@ -414,12 +421,17 @@ class Screen:
             what = {Mark.MENTION: "mentioned you", Mark.DIRECT: "wrote to you"}.get(mark, "wrote")
             if self._call.may_ring(self._now):
                 call = f"{self._status.room}: {message.name} {what}"
-                self._output.put(attention.notice(call, os.environ))
+                self._output.put(attention.notice(self._drawable(call), os.environ))
 
     def typed(self, line: int, content: str, to: str, at_ms: int) -> None:
         """Show our own text, dim until its echo."""
         own = Message(self._status.name, b"", content, at_ms, is_own=True, to=to)
         self._history.pend(line, _line(own, Mark.NONE), self._now)
+        self._is_history_dirty = True
+
+    def untyped(self, line: int) -> None:
+        """Take away our own text that is not in the log and is not on its way there."""
+        self._history.unpend(line)
         self._is_history_dirty = True
 
     def notice(self, content: str, at_ms: int) -> None:
@@ -491,7 +503,8 @@ class Screen:
             self._history_rows = history_rows
             self._is_history_dirty = False
         if history_rows >= 0:
-            self._draw_row(window, history_rows, status_row(self._telling(now), columns))
+            telling = status_row(self._telling(now), columns) if columns >= STATUS_COLUMNS else ()
+            self._draw_row(window, history_rows, telling)
         for y, content in enumerate(layout.rows, history_rows + 1):
             self._draw_row(window, y, (Span(content),))
         self._is_input_dirty = False
@@ -560,7 +573,8 @@ class Screen:
             changed=told.changed,
             here=told.here,
             clock=time.strftime("%H:%M", local),
-            notice=self._editor.notice or told.hint,
+            notice=self._editor.notice or "",
+            hint=told.hint,
         )
 
     def _show_title(self) -> None:
@@ -568,7 +582,7 @@ class Screen:
         title = f"({count}) {self._status.room}" if count else self._status.room
         if title != self._title:
             self._title = title
-            self._output.put(attention.title(title))
+            self._output.put(attention.title(self._drawable(title)))
 
     def _pump(self, *, is_frame: bool = False) -> None:
         """Take what curses wrote to where it does not wait."""
@@ -625,6 +639,9 @@ def _draft_file(content: str) -> Path:
     Raises:
         FileError: if there is no such place.
     """
+    # Here, since no first frame waits for an editor.
+    import tempfile
+
     for place in (os.environ.get("XDG_RUNTIME_DIR"), "/dev/shm"):  # noqa: S108 - memory, and 0600
         if place and Path(place).is_dir():
             with contextlib.suppress(OSError):

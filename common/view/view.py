@@ -119,6 +119,9 @@ class View(Protocol):
     def typed(self, line: int, content: str, to: str, at_ms: int) -> None:
         """Show our own text, which is not in the log yet."""
 
+    def untyped(self, line: int) -> None:
+        """Take away our own text that is not in the log and is not on its way there."""
+
     def notice(self, content: str, at_ms: int) -> None:
         """Show a notice of ours."""
 

@@ -122,11 +122,23 @@ class Closed:
 class _Link:
     """What both ends share; owned by the loop that owns the socket."""
 
+    __slots__ = (
+        "_deadline_s",
+        "_head",
+        "_ping_due",
+        "_records",
+        "_records_bytes",
+        "_transport",
+        "_writes",
+        "_ws",
+        "frames",
+        "state",
+    )
     _ws: WebSocket
 
     def __init__(self, now: float) -> None:
         self.state = State.CONNECTING
-        self._head = bytearray()
+        self._head = b""
         self._transport: Transport | None = None
         self._records: list[bytes] = []
         self._records_bytes = 0
@@ -152,8 +164,10 @@ class _Link:
         """Return the bytes that must leave now; an empty chunk means: then end the stream."""
         if self._records and self.state is State.OPEN:
             self._seal_records()
-        self._writes += self._ws.data_to_send()
-        writes, self._writes = self._writes, []
+        writes = self._ws.data_to_send()
+        if self._writes:
+            writes = [*self._writes, *writes]
+            self._writes = []
         return writes
 
     def send_batch(self, batch: bytes) -> None:
@@ -203,12 +217,17 @@ class _Link:
         """Ask the peer for a sign of life now."""
         if self.state is State.OPEN:
             self._ws.send_ping(b"")
+            if self._transport is not None:
+                self._transport.rest()
             self._ping_due = False
             self._deadline_s = now + PONG_WITHIN_S
 
     def rest(self, now: float) -> None:
-        """Start the ping interval anew: we do not read, so silence says nothing about the peer."""
-        if self.state is State.OPEN:
+        """Forgive an unanswered ping: we do not read, so silence says nothing about the peer.
+
+        Pings still leave, or the peer would take our silence for the end.
+        """
+        if self.state is State.OPEN and not self._ping_due:
             self._alive(now)
 
     def _alive(self, now: float) -> None:
@@ -227,14 +246,14 @@ class _Link:
         Raises:
             ProtocolError: if it is too large.
         """
-        self._head += data
+        self._head += data  # few reads: the whole is bounded
         end = self._head.find(b"\r\n\r\n") + 4
         if end > MAX_HEAD_BYTES or (end < 4 and len(self._head) > MAX_HEAD_BYTES):
             raise ProtocolError("the head of the upgrade is too large")
         if end < 4:
             return None
-        head, rest = bytes(self._head[:end]), bytes(self._head[end:])
-        self._head = bytearray()
+        head, rest = self._head[:end], self._head[end:]
+        self._head = b""
         return head, rest
 
     def _open_frames(self, data: bytes, now: float) -> Iterator[bytes]:
@@ -277,6 +296,7 @@ class _Link:
 class ServerLink(_Link):
     """The relay's end. After `Upgrade` its owner calls `open` and then `accept`, or `refuse`."""
 
+    __slots__ = ("_request", "_responder")
     _ws: ServerProtocol
 
     def __init__(self, now: float) -> None:
@@ -422,6 +442,8 @@ class ServerLink(_Link):
 
 class ClientLink(_Link):
     """A member's end: it starts at once, with a new message 1."""
+
+    __slots__ = ("_body_bytes", "_initiator")
 
     def __init__(self, url: str, key: bytes, psk: bytes, hello: Hello, now: float) -> None:
         """Prepare the upgrade.

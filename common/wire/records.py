@@ -98,6 +98,7 @@ _FROM_RELAY = {
 }
 _TO_THE_RELAY_ONLY = (Kind.JOIN, Kind.CARD, Kind.LEAVE, Kind.COMMAND)
 _TO_A_MEMBER_ONLY = (Kind.SENDER_KEY, Kind.FETCH, Kind.CHUNK)
+_KINDS = {int(kind): kind for kind in Kind}
 _ECHOED_EMPTY = (Kind.SENDER_KEY, Kind.MESSAGE)
 """Mail, whose echo to the sender is a header with an empty body."""
 
@@ -105,6 +106,8 @@ _LENGTH = struct.Struct(">H")
 _SENT = struct.Struct(">BI")
 _DELIVERED = struct.Struct(">BIIQQ")
 DELIVERED_HEAD_BYTES = _DELIVERED.size
+_MEMBER = struct.Struct(">HBIIQQI")
+_NOWHERE = (0, 0, 0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +141,14 @@ class Delivered:
 
     def encode(self) -> bytes:
         """Return the record without its length; this is R_n of PROTOCOL.md 4.4."""
-        head = _DELIVERED.pack(self.kind, self.sender, self.to, self.seq, self.at_ms)
-        return head + self.body
+        return encode_delivered(self.kind, self.sender, self.to, self.seq, self.at_ms, self.body)
+
+
+def encode_delivered(
+    kind: Kind, sender: MemberId, to: MemberId, seq: Seq, at_ms: int, body: bytes
+) -> bytes:
+    """Encode what would be a `Delivered`; the relay does it for every message."""
+    return _DELIVERED.pack(kind, sender, to, seq, at_ms) + body
 
 
 def from_relay(kind: Kind, body: bytes) -> Delivered:
@@ -180,11 +189,10 @@ def decode_delivered(record: bytes) -> Delivered:
 
 
 def _kind(number: int, size: int, table: dict[Kind, tuple[int, int]]) -> Kind:
-    try:
-        kind = Kind(number)
-        least, most = table[kind]
-    except (ValueError, KeyError):
-        raise ProtocolError(f"record type {number} is not allowed here") from None
+    kind = _KINDS.get(number)
+    if kind is None or kind not in table:
+        raise ProtocolError(f"record type {number} is not allowed here")
+    least, most = table[kind]
     if not least <= size <= most:
         raise ProtocolError(f"{kind.name} of {size} bytes")
     return kind
@@ -193,6 +201,13 @@ def _kind(number: int, size: int, table: dict[Kind, tuple[int, int]]) -> Kind:
 def framed(record: bytes) -> bytes:
     """Return a record after its u16 length, as frames carry it (PROTOCOL.md 3.2)."""
     return _LENGTH.pack(len(record)) + record
+
+
+def framed_member(number: MemberId, card: bytes) -> bytes:
+    """Return a MEMBER after its length: a joiner is sent one for each of a thousand."""
+    return (
+        _MEMBER.pack(_MEMBER.size - _LENGTH.size + len(card), Kind.MEMBER, *_NOWHERE, number) + card
+    )
 
 
 def split(plaintext: bytes) -> Iterator[bytes]:

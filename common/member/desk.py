@@ -1,0 +1,891 @@
+"""Between a view and a conversation: what is typed is done, what happens is shown.
+
+Sans-I/O but for the socket it is handed; owned by the client's loop, which turns it. It is imported
+after the first frame, because what it needs takes longer than a person waits for a screen.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+from collections import deque
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final, assert_never
+
+from common import config, files, names
+from common.crypto import ticket
+from common.crypto.identity import Identity, load_identity, safety_number
+from common.errors import (
+    FileError,
+    LocalProtocolError,
+    Refused,
+    RemoteProtocolError,
+    Unauthentic,
+    UsageError,
+)
+from common.member import commands, sentences
+from common.member.conversation import (
+    Back,
+    Came,
+    Conversation,
+    Event,
+    Gone,
+    Joined,
+    Left,
+    Line,
+    Noticed,
+    Peer,
+    Phase,
+    Said,
+    Undelivered,
+    Warned,
+)
+from common.member.retry import Retry
+from common.member.trust import Grade, Pins, Standing
+from common.term import text
+from common.term.complete import Argument, Sources
+from common.term.editor import Action, Submit
+from common.term.prompt import Answer, Prompt, Reply
+from common.view.lines import Lines
+from common.view.output import is_terminal
+from common.view.view import MEANINGS, VALUES, Message, Outcome, Presence, Status, View
+from common.wire.link import ClientLink, Closed, Opened, State, parse_url
+from common.wire.pipe import READ_BYTES, Pipe, Sock
+from common.wire.records import Delivered
+
+log = logging.getLogger("termchat.client")
+
+READ_EVERY_S: Final = 1 / 30
+"""A screen shows no more frames a second than this: what comes meanwhile is read together."""
+LEAVE_S: Final = 2.0
+RETURN_S: Final = 2.0
+"""What comes so soon after a suspension came during it."""
+EOF_S: Final = 60.0
+"""How long the end of input waits for echoes without any coming."""
+MANY_LINES: Final = 1_000
+"""Lines on their way, above which a pipe on standard input is not read."""
+
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_REFUSED: Final = 3
+EXIT_UNREACHABLE: Final = 4
+
+NAME_S: Final = 160.0
+"""A dead connection is noticed after 40 s, and its name is held for GRACE, 120 s."""
+
+QUIET: Final = frozenset((408, 410, 412))
+"""Statuses that a resume mends; those who read need not be told."""
+TRANSIENT: Final = frozenset((408, 410, 412, 429, 503))
+"""Statuses after which a client that was welcomed comes back (PROTOCOL.md 3.3)."""
+
+KEYS_HELP: Final = (
+    "Enter sends. Alt-Enter: a new row. Up Down: what you sent.",
+    "Ctrl-R searches what you sent. Tab completes names and commands.",
+    "PgUp PgDn End: the history. Alt-M: unread. Alt-@: mention.",
+    "Ctrl-W Ctrl-U Ctrl-K cut, Ctrl-Y pastes, Ctrl-_ undoes.",
+    "Ctrl-L repaints. Ctrl-Z suspends. Ctrl-X Ctrl-E: your editor.",
+    "Ctrl-C clears the input; on an empty input, it leaves.",
+)
+
+
+class Desk:
+    """One member: its conversation, its link, and what its view is told."""
+
+    def __init__(
+        self,
+        settings: config.ClientConfig,
+        environ: Mapping[str, str],
+        view: View,
+        clock: Callable[[], float],
+        at_ms: Callable[[], int],
+        today: str,
+    ) -> None:
+        """Load who we are and whom we know.
+
+        Raises:
+            UsageError: if KEY or the address cannot be used.
+            FileError: if a file cannot be.
+        """
+        self._settings = settings
+        self._ticket = ticket.parse(settings.ticket)
+        self._url = settings.url or _url(self._ticket)
+        self._uri = parse_url(self._url)
+        if self._uri.secure:
+            raise UsageError("wss:// addresses are not supported yet. Use ws://.")
+        self.host, self.port = self._uri.host, self._uri.port
+        identity, pins = _home(settings, environ)
+        self._conversation = Conversation(
+            key=self._ticket.key,
+            room=settings.room,
+            username=settings.username,
+            identity=identity,
+            secret=self._ticket.secret,
+            pins=pins,
+            today=today,
+        )
+        self._view = view
+        self._clock = clock
+        self._at_ms = at_ms
+        self._password = settings.password
+        self._psk: bytes | None = None
+        self._pipe: Pipe[ClientLink] | None = None
+        self._inbox: deque[Delivered] = deque()
+        self._read_at_s = 0.0
+        self._has_input = True
+        self._retry = Retry(random.random)
+        self._retry_at_s: float | None = None
+        self._lost_at_s: float | None = None
+        self._return: tuple[float, float] | None = None
+        """From a suspension: when, and how long it was."""
+        self._was_welcomed = False
+        self._ended = ""
+        self._leave_by_s: float | None = None
+        self._on_answer: Callable[[str | None], None] | None = None
+        self._shown_numbers: set[str] = set()
+        self._last_status: Status | None = None
+        self._speakers: list[str] = []
+        self._look_alikes: set[int] = set()
+        self._hint = ""
+        self._unsent: list[Line] = []
+        """Reported as not sent, until `/resend` or `/drop`."""
+        self._name_by_s = 0.0
+        """Until then the name may be held by a session of ours that was cut off."""
+        self._is_anew = False
+        self._told_status = 0
+        self.wants_dial = True
+        self.exit_code: int | None = None
+        self.last_words = ""
+        view.sources = self.sources
+
+    # --- What the loop asks.
+
+    @property
+    def fd(self) -> int | None:
+        """Of the connection, once there is one."""
+        return self._pipe.sock.fileno() if self._pipe else None
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much is on its way that no more should be typed."""
+        return self._conversation.waiting >= MANY_LINES
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether the socket has not taken all there is."""
+        return self._pipe is not None and self._pipe.unsent_bytes > 0
+
+    def is_reading(self, now: float) -> bool:
+        """Whether to wait for the socket."""
+        return not self._inbox and now >= self._read_at_s
+
+    def deadline(self, now: float) -> float | None:
+        """Return when `tick` is next wanted."""
+        if self._inbox:
+            return now
+        times = [self._retry_at_s, self._leave_by_s]
+        if self._pipe is not None:
+            times += [self._pipe.link.deadline(), self._conversation.deadline()]
+            if self._read_at_s > now:
+                times.append(self._read_at_s)
+        if self._retry_at_s is not None and self._lost_at_s is not None:
+            times.append(now + 1.0)  # the countdown
+        return min((at for at in times if at is not None), default=None)
+
+    def tick(self, now: float) -> None:
+        """Let time pass."""
+        if self._pipe is not None:
+            for closed in self._pipe.link.tick(now):
+                self._on_closed(closed, now)
+        if self._retry_at_s is not None and now >= self._retry_at_s:
+            self.wants_dial = True
+        self._leave_when_done(now)
+
+    def stretch(self) -> bytes:
+        """Return the psk of the password; for the thread that dials, since it takes long."""
+        if self._psk is not None:
+            return self._psk
+        password = config.DEFAULT_PASSWORD if self._password is None else self._password
+        return ticket.derive_psk(password, self._ticket.key)
+
+    def dialled(self, psk: bytes) -> None:
+        """Note that an attempt to connect begins with this psk."""
+        self._psk = psk
+
+    def dialling(self) -> None:
+        """Note that the loop does what `wants_dial` says."""
+        self.wants_dial = False
+        self._retry_at_s = None
+
+    def unreachable(self, why: str, now: float) -> None:
+        """Note that no address could be connected to."""
+        reason = why[:1].lower() + why[1:]
+        where = f"{self.host}:{self.port}"
+        self.failed(f"Cannot reach {where}: {reason}. Is the server running there?", now)
+
+    def attach(self, sock: Sock, now: float) -> None:
+        """Begin to join on a socket that is connected."""
+        if self._psk is None:
+            raise LocalProtocolError("a connection without a psk")
+        hello = self._conversation.hello()
+        try:
+            link = ClientLink(self._url, self._ticket.key, self._psk, hello, now)
+        except Unauthentic:
+            sock.close()
+            self._end("KEY is no key that a relay can have.", EXIT_USAGE)
+            return
+        self._pipe = Pipe(sock, link)
+
+    def woke(self, now: float) -> None:
+        """See whether the connection has outlived a sleep."""
+        if self._pipe is not None:
+            self._pipe.link.ping(now)
+        elif self._retry_at_s is not None:
+            self._retry_at_s = now
+
+    def read(self, now: float) -> None:
+        """Take what the socket has."""
+        pipe = self._pipe
+        data = pipe.read() if pipe is not None else None
+        if pipe is not None and data is not None:
+            is_drained = len(data) < READ_BYTES and not isinstance(self._view, Lines)
+            self._read_at_s = now + READ_EVERY_S if is_drained else now
+            self._on_bytes(pipe, data, now)
+
+    def close(self) -> None:
+        """Let go of the socket; what the link still has to say is tried once."""
+        self._inbox.clear()
+        if self._pipe is not None:
+            self._pipe.flush()
+            self._pipe.sock.close()
+            self._pipe = None
+
+    def input_ended(self, now: float) -> None:
+        """Nobody can type any more: what was typed still goes out, then we leave."""
+        self._has_input = False
+        if isinstance(self._view, Lines):
+            self._leave_by_s = now + EOF_S
+        else:
+            self.quit("")
+
+    def hang_up(self, now: float) -> None:
+        """The terminal is gone: what can be said without waiting is said."""
+        if self._conversation.phase is Phase.LIVE and self._pipe is not None:
+            self._conversation.leave()
+            self.send(now)
+
+    # --- What is typed.
+
+    def act(self, outcome: Outcome, now: float) -> None:
+        """Do what was asked at the terminal."""
+        try:
+            match outcome:
+                case Submit():
+                    self._enter(outcome)
+                case Answer():
+                    self._answered(outcome.text)
+                case Reply.ESCAPED:
+                    self._answered(None)
+                case Reply.INTERRUPTED | Reply.ENDED:
+                    self._answered(None)
+                case Action():
+                    self._act(outcome, now)
+                case _:
+                    assert_never(outcome)
+        except (UsageError, FileError) as problem:
+            self._view.tell(str(problem), self._at_ms())
+
+    def _act(self, action: Action, now: float) -> None:
+        match action:
+            case Action.QUIT:
+                self.quit("")
+            case Action.LEAVE_NOW:
+                self.exit_code = 0
+            case Action.ENTER if self._retry_at_s is not None:
+                self._retry_at_s = now
+            case Action.HELP:
+                self._intend(commands.Help(""))
+            case Action.EDIT:
+                self._intend(commands.Edit())
+            case Action.SUSPEND:
+                left_s = self._clock()
+                self._view.suspend()
+                back_s = self._clock()
+                self._return = (back_s, back_s - left_s)
+                # The connection may have gone meanwhile.
+                self.woke(back_s)
+            case _:
+                pass
+
+    def _enter(self, submitted: Submit) -> None:
+        self._intend(commands.parse(submitted.text, is_literal=submitted.is_literal))
+
+    def _intend(self, intent: commands.Intent) -> None:
+        conversation = self._conversation
+        match intent:
+            case commands.Say():
+                line = conversation.say(intent.text)
+                self._view.typed(line, intent.text, "", self._at_ms())
+            case commands.Help():
+                self._rows(sentences.help_rows(intent.topic, KEYS_HELP))
+            case commands.Who():
+                self._rows(sentences.who(conversation))
+            case commands.Verify():
+                self._verify(intent)
+            case commands.Trust():
+                self._trust(self._peer(intent.name))
+            case commands.Find():
+                if not self._view.find(intent.text):
+                    what = f'"{intent.text}" is' if intent.text else "What you looked for is"
+                    raise UsageError(f"{what} not in this history.")
+            case commands.ToUnread():
+                if not self._view.to_unread():
+                    raise UsageError("There is no unread line.")
+            case commands.Clear():
+                self._view.clear()
+            case commands.Copy():
+                self._view.copy(intent.count, with_names=intent.with_names)
+            case commands.Urls():
+                self._view.copy_urls()
+            case commands.Resend():
+                self._resend()
+            case commands.Drop():
+                self._drop()
+            case commands.Edit():
+                self._view.edit()
+            case commands.Set():
+                self._set(intent)
+            case commands.Leave(asks=True):
+                self._ask("Enter goodbye text (optional): ", self._on_goodbye)
+            case commands.Leave():
+                self.quit(intent.text)
+            case _:
+                assert_never(intent)
+
+    def _set(self, intent: commands.Set) -> None:
+        options = self._view.options
+        if not intent.name:
+            self._rows(
+                [
+                    f"{name} = {getattr(options, name) or '(none)'}: {meaning}"
+                    for name, meaning in MEANINGS.items()
+                ]
+            )
+            return
+        allowed = VALUES.get(intent.name, ())
+        if intent.name not in MEANINGS:
+            raise UsageError(f"No setting {intent.name}. /set lists them.")
+        if intent.value and allowed and intent.value not in allowed:
+            raise UsageError(f"Usage: /set {intent.name} {'|'.join(allowed)}")
+        if intent.value:
+            setattr(options, intent.name, intent.value)
+            self._view.apply_options()
+        self._notice(f"{intent.name} = {getattr(options, intent.name) or '(none)'}")
+
+    def _resend(self) -> None:
+        """Say again what was not sent: to those who are here now, and to whom it was meant for."""
+        if not self._unsent:
+            raise UsageError("There is nothing to resend.")
+        conversation = self._conversation
+        kept: list[Line] = []
+        for line in self._unsent:
+            peer = conversation.find(line.to.name) if line.to else None
+            # Whoever has the name by now may be somebody else.
+            is_same = peer and line.to and peer.card.identity == line.to.card.identity
+            if line.to and not (is_same and peer and peer.is_trusted):
+                kept.append(line)
+                continue
+            number = conversation.say(line.text, peer)
+            self._view.untyped(line.number)
+            to = line.to.name if line.to else ""
+            self._view.typed(number, line.text, to, self._at_ms())
+        count = len(self._unsent) - len(kept)
+        self._unsent = kept
+        absent = {line.to.name: "" for line in kept if line.to}
+        self._notice(sentences.resent(count, list(absent)))
+
+    def _drop(self) -> None:
+        if not self._unsent:
+            raise UsageError("There is nothing to drop.")
+        for line in self._unsent:
+            self._view.untyped(line.number)
+        self._notice(sentences.dropped(len(self._unsent)))
+        self._unsent.clear()
+
+    def _peer(self, name: str) -> Peer:
+        peer = self._conversation.find(name)
+        if peer is None:
+            raise UsageError(f"Nobody here is called {name}. /who lists who is.")
+        return peer
+
+    def _verify(self, intent: commands.Verify) -> None:
+        conversation = self._conversation
+        if not intent.name:
+            self._rows(sentences.own_fingerprint(conversation))
+            return
+        peer = self._peer(intent.name)
+        number = safety_number(
+            conversation.identity.public, conversation.username, peer.card.identity, peer.name
+        )
+        match intent.answer:
+            case None:
+                self._shown_numbers.add(number)
+                self._rows(sentences.safety_number(conversation, peer, number))
+            case False:
+                self._notice(f"{peer.name} stays as it was. Do not tell {peer.name} any secret.")
+            case True:
+                if number not in self._shown_numbers:
+                    raise UsageError(f"Compare the number first: /verify {peer.name}")
+                conversation.verify(peer)
+                self._notice(sentences.pinned(peer, Grade.VERIFIED))
+
+    def _trust(self, peer: Peer) -> None:
+        conversation = self._conversation
+        if peer.standing is not Standing.CHANGED:
+            raise UsageError(f"The key of {peer.name} has not changed. Nothing was done.")
+        identity = peer.card.identity
+        self._rows(sentences.changed_keys(conversation, peer))
+
+        def confirmed(answer: str | None) -> None:
+            # Whoever is here under that name by now must still be the one who was shown.
+            now_here = conversation.find(peer.name)
+            is_same = now_here is not None and now_here.card.identity == identity
+            if now_here is None or not is_same or answer != peer.name:
+                self._notice(f"Nothing was changed: {peer.name} is not trusted.")
+                return
+            conversation.trust(now_here)
+            self._notice(sentences.pinned(now_here, Grade.TOFU))
+
+        self._ask(f"Type {peer.name} again to trust the new key: ", confirmed)
+
+    # --- Questions.
+
+    def _ask(
+        self, question: str, on_answer: Callable[[str | None], None], *, is_hidden: bool = False
+    ) -> None:
+        self._on_answer = on_answer
+        shown = text.clean(question, multiline=False)
+        self._view.ask(Prompt(shown, is_hidden=is_hidden))
+
+    def _answered(self, answer: str | None) -> None:
+        on_answer, self._on_answer = self._on_answer, None
+        self._view.ask(None)
+        if on_answer is not None:
+            on_answer(answer)
+
+    def _on_goodbye(self, answer: str | None) -> None:
+        if answer is not None:
+            self.quit(answer)
+
+    # --- The relay.
+
+    def _on_bytes(self, pipe: Pipe[ClientLink], data: bytes, now: float) -> None:
+        for event in pipe.link.receive(data, now):
+            match event:
+                case Opened():
+                    self._conversation.opened(event.handshake_hash, now)
+                case Closed():
+                    self._inbox_done(now)
+                    self._on_closed(event, now)
+                case Delivered():
+                    self._inbox.append(event)
+                case _:
+                    assert_never(event)
+
+    def _inbox_done(self, now: float) -> None:
+        """Process what came before the end of a connection."""
+        while self._inbox and self._pipe is not None:
+            self._open_record(self._inbox.popleft(), now)
+
+    def open_records(self, now: float, stop_s: float, has_keys: Callable[[], bool]) -> None:
+        """Open what was received, one record at least, until then or until a key is pressed."""
+        while self._inbox:
+            self._open_record(self._inbox.popleft(), now)
+            if self._clock() > stop_s or has_keys():
+                return
+
+    def _open_record(self, record: Delivered, now: float) -> None:
+        try:
+            events = self._conversation.receive(record, now)
+        except RemoteProtocolError as problem:
+            self._inbox.clear()
+            if self._pipe is not None:
+                self._on_closed(self._pipe.link.blame(str(problem), now, authentic=True), now)
+            return
+        except FileError as problem:
+            # A pin that cannot be kept is no pin: better no conversation than one with anybody.
+            self._end(str(problem), EXIT_FAILED)
+            return
+        for event in events:
+            self._show(event)
+
+    def send(self, now: float) -> None:
+        """Hand the socket what must leave now."""
+        pipe = self._pipe
+        if pipe is None:
+            return
+        if pipe.link.state is State.OPEN and not pipe.unsent_bytes:
+            for record in self._conversation.outgoing(now):
+                pipe.link.send(record)
+        if not pipe.flush():
+            self._on_closed(Closed(None, "connection lost"), now)
+        elif pipe.is_closed:
+            self.close()
+
+    def _on_closed(self, closed: Closed, now: float) -> None:
+        """Decide what the end of a connection means (PROTOCOL.md 3.3)."""
+        log.info("closed: %s", closed.why)
+        conversation = self._conversation
+        if self.exit_code is not None or self._ended:
+            return
+        if conversation.phase is Phase.ENDED:
+            self._leave_with(0)
+            return
+        refused = closed.refused
+        self._was_welcomed |= conversation.is_welcomed
+        asks = (
+            refused is not None
+            and refused.status == 401
+            and not refused.authentic
+            and self._can_ask()
+        )
+        if refused is not None and asks:
+            self._ask_password()
+        elif refused is not None and not self._may_retry(refused, now):
+            self._refused(refused)
+        elif not self._was_welcomed:
+            self._end(self._no_welcome(refused), EXIT_REFUSED if refused else EXIT_UNREACHABLE)
+        else:
+            self._lost(refused, now)
+
+    def _no_welcome(self, refused: Refused | None) -> str:
+        if refused is not None:
+            return sentences.refused(refused, self._conversation.username)
+        where = f"{self._uri.host}:{self._uri.port}"
+        return f"The connection to {where} was lost before it was a termchat server's."
+
+    def _may_retry(self, refused: Refused, now: float) -> bool:
+        """Tell whether a client that was welcomed goes on after this."""
+        if not self._was_welcomed:
+            return False
+        is_ours = refused.status == 409 and now < self._name_by_s
+        return refused.status in TRANSIENT or not refused.authentic or is_ours
+
+    def _refused(self, refused: Refused) -> None:
+        sentence = sentences.refused(refused, self._conversation.username)
+        self._end(sentence, EXIT_REFUSED)
+
+    def _lost(self, refused: Refused | None, now: float) -> None:
+        self.close()
+        status = refused.status if refused is not None else 0
+        if self._conversation.phase is not Phase.OFFLINE:
+            # The relay may take this session for a member for so long.
+            self._name_by_s = now + NAME_S
+        events = self._conversation.rejoin() if status == 410 else self._conversation.lost()
+        for event in events:
+            self._show(event)
+        if status == 410 and not self._is_anew:
+            # Once; a relay that says so to a session it does not know must be waited for.
+            self._is_anew = True
+            self.wants_dial = True
+            return
+        self.failed("", now, at_least_s=refused.retry_after_s if refused else 0)
+        if refused is not None and status not in (*QUIET, self._told_status):
+            self._told_status = status
+            self._notice(sentences.refused(refused, self._conversation.username))
+
+    def failed(self, problem: str, now: float, *, at_least_s: float = 0.0) -> None:
+        """Note that there is no connection: the end for a stranger, a pause for a member."""
+        if not self._was_welcomed:
+            self._end(problem, EXIT_UNREACHABLE)
+            return
+        self._retry_at_s = self._retry.failed(now, at_least_s=at_least_s)
+        if self._lost_at_s is None:
+            self._lost_at_s = now
+            wait = sentences.duration(self._retry_at_s - now + 0.5)
+            self._notice(f"Connection lost. Retrying in {wait}.")
+
+    def _can_ask(self) -> bool:
+        return self._has_input and self._settings.password is None and is_terminal(0)
+
+    def _ask_password(self) -> None:
+        self.close()
+        for event in self._conversation.lost():
+            self._show(event)
+        if self._password is not None:
+            self._notice("Wrong KEY or password.")
+
+        def answered(answer: str | None) -> None:
+            if answer is None:
+                self._end("No password was given.", EXIT_REFUSED)
+                return
+            self._password, self._psk = answer, None
+            self.wants_dial = True
+
+        self._ask("Password: ", answered, is_hidden=True)
+
+    def _leave_when_done(self, now: float) -> None:
+        """Say LEAVE once everything before it is in the log, or time is up."""
+        if self._leave_by_s is None:
+            return
+        conversation = self._conversation
+        if conversation.phase is Phase.LIVE and not conversation.waiting:
+            conversation.leave()
+            self._leave_by_s = now + LEAVE_S
+        elif now >= self._leave_by_s:
+            waiting = conversation.waiting if conversation.phase is not Phase.ENDED else 0
+            self._leave_with(waiting)
+
+    # --- Leaving.
+
+    def quit(self, goodbye: str) -> None:
+        """Leave: the goodbye first if it can be said, then LEAVE, two seconds at most."""
+        conversation = self._conversation
+        if self._leave_by_s is not None or conversation.phase in (Phase.OFFLINE, Phase.JOINING):
+            self._leave_with(conversation.waiting)
+        elif conversation.phase is Phase.ENDED:
+            self.exit_code = EXIT_REFUSED if self._ended else 0
+        else:
+            if goodbye.strip():
+                conversation.say(goodbye)
+            self._leave_by_s = self._clock() + LEAVE_S
+
+    def _leave_with(self, waiting: int) -> None:
+        """End; whoever still had something to say is told so."""
+        count = waiting + len(self._unsent)
+        if count:
+            self.last_words = sentences.undelivered_at_end(count)
+        if self.exit_code is None:
+            self.exit_code = EXIT_FAILED if count else 0
+
+    def _end(self, sentence: str, exit_code: int) -> None:
+        """Stop for good. Who was welcomed on a screen may go on reading; everybody else is done."""
+        self._conversation.end()
+        self.close()
+        self._ended = sentence
+        if self._was_welcomed and self._has_input and not isinstance(self._view, Lines):
+            self._notice(f"{sentence} /quit leaves.")
+            return
+        self.last_words = sentence
+        self.exit_code = exit_code
+
+    def interrupt(self) -> None:
+        """Leave a line mode at once, with its words."""
+        self._view.plain(f"Disconnected to the `{self._url}` server.", self._at_ms())
+        if self._conversation.phase is Phase.LIVE and self._pipe is not None:
+            self._conversation.leave()
+            self.send(self._clock())
+
+    # --- Showing.
+
+    def _show(self, event: Event) -> None:
+        view, conversation = self._view, self._conversation
+        match event:
+            case Joined():
+                self._was_welcomed = True
+                self._settled()
+                self._greet(event)
+            case Back():
+                self._settled()
+                away_s = self._clock() - (self._lost_at_s or self._clock())
+                self._lost_at_s = None
+                self._notice(sentences.back(event, away_s))
+            case Came():
+                self._moved(event.peer, sentences.came(event, conversation.members), event.at_ms)
+                self._compare_name(event.peer)
+            case Left():
+                sentence = sentences.left(event, conversation.members)
+                self._moved(event.peer, sentence, event.at_ms, is_coming=False)
+            case Said():
+                self._said(event)
+            case Warned() if event.trouble in sentences.LOUD:
+                view.warn(sentences.warned(event), event.at_ms)
+            case Warned():
+                view.notice(sentences.warned(event), event.at_ms)
+            case Noticed():
+                self._notice(f"The relay says: {event.text}")
+            case Undelivered():
+                self._unsent += event.lines
+                for row in sentences.undelivered(event):
+                    view.warn(row, self._at_ms())
+            case Gone():
+                self._on_gone()
+            case _:
+                assert_never(event)
+
+    def _settled(self) -> None:
+        """Note that the relay has us again."""
+        self._retry.succeeded()
+        self._is_anew, self._told_status = False, 0
+
+    def _compare_name(self, peer: Peer) -> None:
+        """Tell a new name from one here that it looks like."""
+        others = [other.name for other in self._conversation.peers.values() if other is not peer]
+        row = text.look_alike(peer.name, [self._conversation.username, *others])
+        if row is not None:
+            self._look_alikes.add(peer.number)
+            self._view.warn(row, self._at_ms())
+
+    def _moved(self, peer: Peer, sentence: str, at_ms: int, *, is_coming: bool = True) -> None:
+        here = self._conversation.members
+        identity = peer.card.identity
+        self._view.moved(Presence(peer.name, identity, sentence, at_ms, is_coming, here))
+
+    def _greet(self, joined: Joined) -> None:
+        conversation = self._conversation
+        self._lost_at_s = None
+        rows = sentences.first_rows(joined, conversation)
+        if isinstance(self._view, Lines):
+            self._view.plain(f"Connected to `{self._url}` server.", self._at_ms())
+            self._view.plain(f"You are connected as `{conversation.username}`.", self._at_ms())
+            self._view.plain(f"Users Connected: {conversation.members}", self._at_ms())
+            rows = rows[1:-1]
+        self._rows(rows)
+        self._hint = sentences.HINT
+        self._look_alikes.clear()
+        for peer in joined.others:
+            self._compare_name(peer)
+
+    def _on_gone(self) -> None:
+        if isinstance(self._view, Lines):
+            self._view.plain(f"Disconnected to the `{self._url}` server.", self._at_ms())
+        if self._pipe is not None:
+            self._pipe.link.close(self._clock())
+        self._leave_with(0)
+
+    def _said(self, said: Said) -> None:
+        peer = said.peer
+        self._hint = ""
+        returned_s, away_s = self._return or (0.0, 0.0)
+        if self._return and self._clock() - returned_s < RETURN_S:
+            self._notice(f"Back after {sentences.duration(away_s)}.")
+        self._return = None
+        if self._leave_by_s is not None and not self._has_input:
+            self._leave_by_s = self._clock() + EOF_S  # an echo came: there is progress
+        if peer is None:
+            own = self._conversation.username
+            message = Message(
+                own,
+                b"",
+                said.text,
+                said.at_ms,
+                is_own=True,
+                is_direct=said.is_direct,
+                line=said.line,
+                to=said.to,
+            )
+        else:
+            self._speakers = [peer.name, *(n for n in self._speakers if n != peer.name)][:256]
+            message = Message(
+                peer.name,
+                peer.card.identity,
+                said.text,
+                said.at_ms,
+                is_direct=said.is_direct,
+                is_verified=peer.standing is Standing.VERIFIED,
+                is_look_alike=peer.number in self._look_alikes,
+            )
+        self._view.said(message)
+
+    def _notice(self, sentence: str) -> None:
+        self._view.notice(sentence, self._at_ms())
+
+    def _rows(self, rows: list[str]) -> None:
+        self._view.answer(rows, self._at_ms())
+
+    def show_status(self, now: float) -> None:
+        """Tell the view where we stand, if that has changed."""
+        conversation = self._conversation
+        changed = tuple(
+            peer.name for peer in conversation.peers.values() if peer.standing is Standing.CHANGED
+        )
+        status = Status(
+            names.room_for_user(conversation.room),
+            conversation.username,
+            conversation.members,
+            self._state(now),
+            conversation.waiting if conversation.phase is not Phase.LIVE else 0,
+            changed,
+            self._hint,
+        )
+        if status != self._last_status:
+            self._last_status = status
+            self._view.status(status)
+
+    def _state(self, now: float) -> str:
+        if self._ended:
+            return f"ended: {self._ended}"
+        match self._conversation.phase:
+            case Phase.LIVE | Phase.ENDED:
+                return ""
+            case Phase.JOINING:
+                return "joining"
+            case Phase.CATCHING_UP:
+                return "catching up"
+            case Phase.OFFLINE if self._retry_at_s is not None:
+                return f"offline, retry in {max(0, round(self._retry_at_s - now))} s"
+            case Phase.OFFLINE:
+                return "connecting"
+            case _:
+                assert_never(self._conversation.phase)
+
+    def sources(self) -> Sources:
+        """Return what Tab completes with."""
+        here = sorted(peer.name for peer in self._conversation.peers.values())
+        spoke = [name for name in self._speakers if name in here]
+        return Sources(
+            [*spoke, *(name for name in here if name not in spoke)],
+            {
+                "/help": (("keys", *(c.name for c in commands.COMMANDS)),),
+                "/who": (),
+                "/me": (Argument.TEXT,),
+                "/find": (Argument.TEXT,),
+                "/unread": (),
+                "/copy": (("-t",),),
+                "/url": (),
+                "/edit": (),
+                "/clear": (),
+                "/resend": (),
+                "/drop": (),
+                "/set": (tuple(MEANINGS), ("on", "off", "all")),
+                "/verify": (Argument.NAME, ("yes", "no")),
+                "/trust": (Argument.NAME,),
+                "/quit": (Argument.TEXT,),
+            },
+            _paths,
+        )
+
+
+def _paths(prefix: str) -> list[str]:
+    """Return the paths that begin so, directories with a slash."""
+    directory, _, start = prefix.rpartition("/")
+    shown = f"{directory}/" if "/" in prefix else ""
+    try:
+        entries = sorted(os.scandir(Path(shown or ".").expanduser()), key=lambda e: e.name)
+    except OSError:
+        return []
+    return [
+        f"{shown}{entry.name}{'/' if entry.is_dir() else ''}"
+        for entry in entries[:10_000]
+        if entry.name.startswith(start)
+    ]
+
+
+def _url(invitation: ticket.Ticket) -> str:
+    host = invitation.host or "localhost"
+    shown = f"[{host}]" if ":" in host else host
+    return f"ws://{shown}:{invitation.port or config.DEFAULT_PORT}/"
+
+
+def _home(settings: config.ClientConfig, environ: Mapping[str, str]) -> tuple[Identity, Pins]:
+    """Load who we are and whom we know.
+
+    Raises:
+        FileError: if a file cannot be used.
+    """
+    if settings.ephemeral:
+        return Identity.generate(), Pins(None)
+    home = settings.home or config.default_home(environ)
+    files.make_private_dir(home)
+    return load_identity(home / "identity"), Pins(home / "known_peers")
