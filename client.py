@@ -670,5 +670,15 @@ def _open_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
 
 
+def _end(code: int) -> None:
+    """End the process: at once if something still dials, or what it runs in would abort."""
+    if not any(thread.daemon for thread in threading.enumerate()):
+        sys.exit(code)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    _end(main(sys.argv[1:]))

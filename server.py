@@ -108,7 +108,11 @@ BACKLOG_S: Final = 0.2
 RETRY_DISK_S: Final = 2.0
 LATE_S: Final = 1.0
 """A commit that took longer made its records late; their readers are not the slow ones."""
+SPARE_FILES: Final = 64
+"""Descriptors for what is no member: listeners, selectors, the stored log, strangers."""
 ACCEPTS_PER_TURN: Final = 64
+READS_PER_TURN: Final = 8
+"""How often we look for more to read before we send what came in."""
 ACCEPT_PAUSE_S: Final = 0.5
 CONSOLE_ROWS: Final = 1_000
 STOP_S: Final = 2.0
@@ -870,15 +874,7 @@ class Loop:
 
     def _run(self) -> None:
         while True:
-            for key, mask in self._selector.select(self._timeout_s()):
-                now = time.monotonic()
-                if isinstance(key.data, Conn):
-                    self._on_conn(key.data, mask, now)
-                elif key.fileobj is self._wake_out:
-                    with contextlib.suppress(BlockingIOError):
-                        self._wake_out.recv(4096)
-                else:
-                    self._accept(key.fileobj, now)
+            self._read_all()
             self._is_woken = False
             now = time.monotonic()
             self._run_timers(now)
@@ -887,6 +883,24 @@ class Loop:
             self._pump_all(now)
             if self._is_stopping and self._is_stopped(now):
                 return
+
+    def _read_all(self) -> None:
+        """Wait for input and take it, with what comes meanwhile: a flush costs as much for less."""
+        wait_s = self._timeout_s()
+        for _ in range(READS_PER_TURN):
+            ready = self._selector.select(wait_s)
+            for key, mask in ready:
+                now = time.monotonic()
+                if isinstance(key.data, Conn):
+                    self._on_conn(key.data, mask, now)
+                elif key.fileobj is self._wake_out:
+                    with contextlib.suppress(BlockingIOError):
+                        self._wake_out.recv(4096)
+                else:
+                    self._accept(key.fileobj, now)
+            if not ready or not self._grown:
+                return
+            wait_s = 0.0
 
     def _timeout_s(self) -> float | None:
         times = [entries[0][0] for entries in (self._timers, self._graces) if entries]
@@ -1729,6 +1743,35 @@ def _open_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
 
 
+def raise_file_limit(settings: config.ServerConfig) -> str:
+    """Let this process hold as many connections as are configured.
+
+    Returns:
+        What to tell the operator if the system does not allow it, or "".
+    """
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return ""
+    wanted = settings.room_size * max(1, settings.rooms) + MAX_PENDING + SPARE_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        with contextlib.suppress(ValueError, OSError):  # macOS has a lower limit than it names
+            resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+            soft = allowed
+    asked = (settings.room_size, settings.rooms)
+    # The defaults are bounds that nobody asked us to reach.
+    is_default = asked == (config.DEFAULT_ROOM_SIZE, config.DEFAULT_ROOMS)
+    if soft == resource.RLIM_INFINITY or soft >= wanted or is_default:
+        return ""
+    holds = max(0, soft - MAX_PENDING - SPARE_FILES)
+    return (
+        f"Only {holds} connections at a time: the system allows {soft} open files, and "
+        f"--rooms and --room-size ask for {wanted}. Raise the limit with ulimit -n."
+    )
+
+
 def main(argv: list[str]) -> int:
     """Run the relay; return the exit code (UX.md 13)."""
     _open_streams()
@@ -1745,6 +1788,7 @@ def main(argv: list[str]) -> int:
     except TermchatError as problem:
         sys.stderr.write(f"{problem}\n")
         return 2 if isinstance(problem, UsageError) else 1
+    limited = raise_file_limit(settings)
     console = Console(out_fd=1)
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, lambda *_: console.stop())
@@ -1755,6 +1799,8 @@ def main(argv: list[str]) -> int:
         return 1
     for row in greeting(settings, key.public, listeners[0].getsockname()[1]):
         console.row(row)
+    if limited:
+        console.row(limited)
     server.start()
     console.run()
     server.stop()

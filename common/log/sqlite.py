@@ -9,7 +9,9 @@ seen.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
+import operator
 import os
 import sqlite3
 from collections import deque
@@ -185,6 +187,7 @@ class Store:
     def remove(self, log: StoredLog) -> None:
         """Forget a room that all members have left."""
         self.put(log, 0, *((statement, (log.room,)) for statement in _REMOVE), (_CHECKPOINT, ()))
+        log.is_removed = True
 
     def load(self, now: float) -> list[StoredRoom]:
         """Return every room in the file.
@@ -253,12 +256,9 @@ class Store:
             return []
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            for unit in self._batch:
-                for statement, values in unit.statements:
-                    if statement is _CHECKPOINT:
-                        self._owes_checkpoint = True
-                    else:
-                        self._db.execute(statement, values)
+            statements = (statement for unit in self._batch for statement in unit.statements)
+            for statement, run in itertools.groupby(statements, key=operator.itemgetter(0)):
+                self._execute(statement, [values for _, values in run])
             self._db.execute("COMMIT")
         except sqlite3.Error as problem:
             with contextlib.suppress(sqlite3.Error):
@@ -272,6 +272,22 @@ class Store:
         if self._queue:
             self._wake()
         return list(grown.values())
+
+    def _execute(self, statement: str, rows: list[tuple[object, ...]]) -> None:
+        """Execute a statement for every row, many rows at a time where it inserts.
+
+        Each execution lets another thread run, and waits until that one lets go again.
+        """
+        if statement is _CHECKPOINT:
+            self._owes_checkpoint = True
+            return
+        more = ", " + statement.partition("VALUES ")[2]
+        at = 0
+        for size in (64, 8, 1) if statement.startswith("INSERT") else (1,):
+            many = statement + more * (size - 1)
+            while at + size <= len(rows):
+                self._db.execute(many, [*itertools.chain.from_iterable(rows[at : at + size])])
+                at += size
 
     def _checkpoint(self) -> None:
         """Empty the write-ahead log of what was deleted, or owe it until the disk has room."""
@@ -299,6 +315,7 @@ class StoredLog(MemoryLog):
         super().__init__(log_id)
         self.room = room
         self.to_show = 0
+        self.is_removed = False
         self.on_commit: Callable[[], None] = self.show
         self.late_s = -math.inf
         self._store = store
@@ -368,7 +385,9 @@ class StoredLog(MemoryLog):
 
     def _put(self) -> None:
         """Queue what was gathered: no commit falls in between."""
-        self._store.put(self, self._position, *self._unit)
+        if not self.is_removed:
+            # What comes after the removal, a LEAVE for one, would stay in the file for ever.
+            self._store.put(self, self._position, *self._unit)
         self._unit.clear()
 
     # --- After a restart.

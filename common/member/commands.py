@@ -263,4 +263,4 @@ def _intent(command: Command, rest: str, line: str) -> Intent:
 
 
 def _is_count(word: str) -> bool:
-    return word.isascii() and word.isdigit() and 0 < int(word[:7]) <= 100_000
+    return word.isascii() and word.isdigit() and len(word) <= 6 and 0 < int(word) <= 100_000

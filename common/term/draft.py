@@ -235,6 +235,8 @@ class Rows:
         row = self.find(text, cursor)
         count = self.count(text, row + 1 + max_rows)
         self._top = max(row - max_rows + 1, min(self._top, row, count - max_rows), 0)
+        if max_rows == 1 and row:
+            return self._tail(text, cursor, indent, columns)
         rows = []
         for at in range(self._top, min(self._top + max_rows, count)):
             start, end = self._spans[at]
@@ -243,6 +245,20 @@ class Rows:
         before = text[self._spans[row][0] : cursor]
         cell = indent + width(displayed(before))
         return Layout(tuple(rows), row - self._top, min(cell, columns - 1))
+
+    def _tail(self, text: str, cursor: int, indent: int, columns: int) -> Layout:
+        """Return one row that ends at the cursor: all that a low screen has room for."""
+        cells, start = 0, cursor
+        while start > 0 and text[start - 1] != "\n":
+            before = boundary(text, start - 1)
+            cells += width(displayed(clean(text[before:start])))
+            if cells > self._cells - 1:
+                break
+            start = before
+        shown = " " * indent + displayed(clean(text[start:cursor]))
+        after = text[cursor : cursor + self._cells].partition("\n")[0]
+        row = cut(shown + displayed(clean(after)), max(1, columns - 1))
+        return Layout((row,), 0, min(width(shown), columns - 1))
 
 
 def _row_end(text: str, start: int, cells: int) -> int:

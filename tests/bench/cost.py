@@ -1,7 +1,7 @@
 """Show where a second of the relay's CPU goes: per message in, and per flush out.
 
 `.venv/bin/python tests/bench/cost.py --n 100 --window 512` runs the relay's loop under cProfile,
-which makes Python functions look dearer than they are beside those of C, drives it as fanout.py
+by CPU time, which makes Python functions look dearer than they are beside those of C, drives it as fanout.py
 does, and prints what each function cost itself, by the message that came in. `--single` sends one
 record in a frame; `--rooms 10 --idle 1 --n 1000` profiles admissions (per connection) instead.
 """
@@ -13,11 +13,12 @@ import pstats
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 FANOUT = Path(__file__).with_name("fanout.py")
-ROWS = 45
+ROWS = 30
 
 
 def serve(argv: list[str]) -> int:
@@ -25,7 +26,7 @@ def serve(argv: list[str]) -> int:
     sys.path.insert(0, str(ROOT))
     import server
 
-    profile = cProfile.Profile()
+    profile = cProfile.Profile(time.thread_time)
     guard = server.Loop._guard
     server.Loop._guard = lambda self: profile.runcall(guard, self)  # type: ignore[method-assign]
     code = server.main(argv[1:])
@@ -49,7 +50,9 @@ def main(argv: list[str]) -> None:
             asked = ["--port", "17099", "--pid", str(relay.pid), "--output", str(output)]
             done = subprocess.run(
                 [sys.executable, FANOUT, "generate", *asked, *argv],
-                check=True, capture_output=True, text=True,
+                check=True,
+                capture_output=True,
+                text=True,
             )
             relay.terminate()
             relay.wait(10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from dataclasses import dataclass
 
@@ -63,6 +64,20 @@ class Table:
             lambda: (content in self.ace.status_row) is not gone,
             lambda: f"{content!r} {'is' if gone else 'is not'} there:\n{self.ace.drawn}",
         )
+
+    def pour(self, data: bytes) -> None:
+        """Type more than the terminal takes at once."""
+        while data:
+            with contextlib.suppress(BlockingIOError):
+                self.ace.type(data[:4000])
+                data = data[4000:]
+            self.house.turn(0)
+
+    def let_the_paste_end(self) -> None:
+        """Let more than the 100 ms pass in which Enter is a newline, in frames drawn."""
+        for number in range(6):
+            self.bea.say(f"frame {number}.")
+            self.ace.wait_for(f"frame {number}.")
 
     def entered(self, content: str) -> None:
         """Type Enter until it sends: within 100 ms of a paste it is a newline."""

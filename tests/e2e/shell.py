@@ -1,9 +1,9 @@
 """What a shell is to a client: the leader of its session, which sees it stop and end.
 
-`shell.py STATUS_FD CONTROL_FD PROGRAM ARGUMENT...` runs one program in the foreground of the terminal
-on its standard input, and tells in lines of JSON what becomes of it; `fg` on CONTROL_FD continues
-it. The modes of a terminal whose session leader has ended are the kernel's, not the client's, so
-they are read here.
+`shell.py STATUS_FD CONTROL_FD PROGRAM ARGUMENT...` runs one program in the foreground of its
+terminal, and tells in lines of JSON what becomes of it; `fg` on CONTROL_FD continues it. The modes
+of a terminal whose session leader has ended are the kernel's, not the client's, so they are read
+here.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def _run(program: list[str], ready: int, fds: tuple[int, ...]) -> None:
     os.close(ready)
     for signum in (signal.SIGTTOU, signal.SIGHUP):
         signal.signal(signum, signal.SIG_DFL)
-    os.execv(program[0], program)
+    os.execv(program[0], program)  # noqa: S606
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
-from typing import ClassVar
 
 import pyte
 
@@ -50,7 +49,7 @@ def unknown(raw: bytes, *, is_plain: bool) -> list[str]:
     ]
 
 
-class _Cells(pyte.Screen):  # type: ignore[misc] # pyte has no types
+class _Cells(pyte.Screen):
     """What pyte lacks: REP, SU, SD; and it drops the rest of a run at what it cannot print."""
 
     _last = " "
@@ -77,8 +76,8 @@ class _Cells(pyte.Screen):  # type: ignore[misc] # pyte has no types
         self.cursor.y = y
 
 
-class _Stream(pyte.ByteStream):  # type: ignore[misc] # pyte has no types
-    csi: ClassVar[dict[str, str]] = {
+class _Stream(pyte.ByteStream):
+    csi = {  # noqa: RUF012 - as in its base
         **pyte.ByteStream.csi,
         "b": "repeat",
         "S": "scroll_up",

@@ -10,8 +10,6 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
 from tests.e2e.harness import ROOT, House, Lines, Screen
 
 WITHOUT_CURSES = f"""
@@ -106,21 +104,23 @@ def test_nothing_to_read(house: House) -> None:
     relay.wait_for("[Disconnected] Username: ace")
 
 
-@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-"])
-def test_closed_streams(house: House, closed: str) -> None:
+def test_closed_streams(house: House) -> None:
     relay = house.relay("--host", "127.0.0.1")
     proxy = house.proxy(relay)
     where = f"{relay.key}@127.0.0.1:{proxy.port}"
     bot = house.bot(relay, "bea")
-    shell = ["/bin/sh", "-c", f'exec "$@" {closed}', "sh"]
-    ace = Lines(house, [*shell, *house.member(where, "ace", "--plain")])
-    relay.wait_for("[Connected] Username: ace")
-    if "<&-" not in closed:
-        ace.say("heard all the same")
-        house.until(lambda: "heard all the same" in bot.heard)
-        ace.end_input()
-    assert ace.ended() == 0
-    assert ("You are connected as `ace`." in ace.rows) == (">&-" not in closed.split())
+    for number, closed in enumerate(("<&-", ">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-")):
+        name = f"u{number}"
+        shell = ["/bin/sh", "-c", f'exec "$@" {closed}', "sh"]
+        ace = Lines(house, [*shell, *house.member(where, name, "--plain")])
+        relay.wait_for(f"[Connected] Username: {name}")
+        if "<&-" not in closed:
+            ace.say(f"{name} is heard")
+            house.until(lambda name=name: f"{name} is heard" in bot.heard)  # type: ignore[misc]
+            ace.end_input()
+        assert ace.ended() == 0
+        shown = f"You are connected as `{name}`." in ace.rows
+        assert shown == (">&-" not in closed.split())
     # What has no place to go must go to none, least of all into a socket that took its number.
     assert b"connected as" not in proxy.seen
 
@@ -137,16 +137,18 @@ def test_a_reader_that_has_ended(house: House) -> None:
     assert ace.ended() == 0
 
 
-@pytest.mark.parametrize("term", ["dumb", "", "unknown", None, "no-such-terminal"])
-def test_a_terminal_that_can_do_nothing(house: House, term: str | None) -> None:
+def test_a_terminal_that_can_do_nothing(house: House) -> None:
     relay = house.relay()
-    ace = house.screen(relay, "ace", env={"TERM": term})
-    ace.is_plain = True
-    ace.wait_for("You are connected as `ace`.")
-    (why,) = [row for row in ace.display if row.endswith(": line mode.")]
-    assert why.startswith("The terminal type is ")
-    ace.say("hello")
-    ace.wait_for("ace: hello")
+    for number, term in enumerate(("dumb", "", "unknown", None, "no-such-terminal")):
+        ace = house.screen(relay, f"u{number}", env={"TERM": term})
+        ace.is_plain = True
+        ace.wait_for(f"You are connected as `u{number}`.")
+        (why,) = [row for row in ace.display if row.endswith(": line mode.")]
+        assert why.startswith("The terminal type is ")
+        ace.say("hello")
+        ace.wait_for(f"u{number}: hello")
+        ace.type(b"\x04")
+        assert ace.ended() == 0
 
 
 def test_a_python_without_curses(house: House) -> None:

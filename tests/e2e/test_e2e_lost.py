@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from tests.e2e.harness import House
+from tests.e2e.harness import House, Lines, Screen
 
 
 def test_members_say_so_and_stay_usable(house: House) -> None:
@@ -16,17 +16,18 @@ def test_members_say_so_and_stay_usable(house: House) -> None:
     plain = house.lines(relay, "plain")
     ace.wait_for("plain joined")
     plain.say("before the end")
-    for member in (ace, narrow):
-        member.wait_for("before the end")
+    for screen in (ace, narrow):
+        screen.wait_for("before the end")
     port = relay.port
     assert relay.stop(signal.SIGKILL) == -signal.SIGKILL
-    for member in (ace, narrow, plain):
+    members: tuple[Screen | Lines, ...] = (ace, narrow, plain)
+    for member in members:
         member.wait_for("Connection lost. Retrying in")
     ace.wait_for("offline, retry in")
-    for member in (ace, narrow):
-        member.wait_for("before the end")
-        member.type("typed while offline")
-        member.wait_for("> typed while offline")
+    for screen in (ace, narrow):
+        screen.wait_for("before the end")
+        screen.type("typed while offline")
+        screen.wait_for("> typed while offline")
     narrow.type("\r")
     narrow.wait_for("waiting")
     plain.say("piped while offline")
@@ -37,7 +38,7 @@ def test_members_say_so_and_stay_usable(house: House) -> None:
 
     other = house.relay("-p", str(port), "--host", "127.0.0.1")
     other.wait_for("wrong KEY or password", 3)  # one of each: a relay with another KEY
-    for member in (ace, narrow, plain):
+    for member in members:
         assert member.exit_code is None
     narrow.wait_for("before the end")
     # A relay that cannot prove itself is no reason to end, and is told nothing.
@@ -46,7 +47,8 @@ def test_members_say_so_and_stay_usable(house: House) -> None:
     narrow.type("/quit")
     narrow.wait_for("/quit")
     narrow.type("\r")
-    assert narrow.ended() == 0
+    assert narrow.ended() == 1
+    narrow.wait_for("1 line was not delivered.")
     ace.signal(signal.SIGTERM)
     assert ace.ended() == 0
     plain.signal(signal.SIGINT)

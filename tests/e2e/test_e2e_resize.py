@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import unicodedata
 
-import pytest
-
 from tests.e2e.harness import House
 
 SIZES = ((1, 1), (3, 10), (2, 3), (20, 5), (5, 20), (24, 80), (60, 200), (1, 200), (60, 1))
@@ -38,17 +36,19 @@ def test_every_size_while_messages_arrive(house: House) -> None:
     house.until(lambda: "a draft" in bot.heard)
 
 
-@pytest.mark.parametrize(("rows", "columns"), SIZES)
-def test_a_start_at_every_size(house: House, rows: int, columns: int) -> None:
+def test_a_start_at_every_size(house: House) -> None:
     relay = house.relay()
-    ace = house.screen(relay, "ace", rows=rows, columns=columns)
-    relay.wait_for("[Connected]")
-    ace.terminal.reset()
-    ace.resize(24, 80)
-    ace.wait_for("Connected to lobby as ace.")
-    ace.wait_for("ace  1 here")
-    ace.type(b"\x04")
-    assert ace.ended() == 0
+    for number, (rows, columns) in enumerate(SIZES):
+        name = f"u{number}"
+        ace = house.screen(relay, name, rows=rows, columns=columns)
+        relay.wait_for(f"[Connected] Username: {name}")
+        ace.terminal.reset()
+        ace.resize(24, 80)
+        ace.wait_for(f"Connected to lobby as {name}.")
+        ace.wait_for(f"{name}  1 here")
+        ace.type(b"\x04")
+        assert ace.ended() == 0
+        relay.wait_for(f"[Disconnected] Username: {name}")
 
 
 def test_the_smallest_screens_show_what_matters(house: House) -> None:
@@ -75,34 +75,33 @@ def test_lines_and_columns_in_the_environment_are_not_believed(house: House) -> 
     assert "ace  1 here" in ace.status_row
 
 
-@pytest.mark.parametrize(
-    ("said", "shown", "cells"),
-    [
-        ("日本語もOK 👍 fin", "日本語もOK 👍 fin", 8 + 2 + 1 + 2 + 1),
-        ("👩\u200d👩\u200d👧 fin", "👩👩👧 fin", 6 + 1),
-        ("👍🏽 fin", "👍 fin", 2 + 1),
-        ("e\u0301te\u0301 fin", "e\u0301te\u0301 fin", 3 + 1),
-        ("☂\ufe0f fin", "☂ fin", 1 + 1),
-        ("a\tb fin", "a    b fin", 6 + 1),
-        ("한국어 fin", "한국어 fin", 6 + 1),
-    ],
+# What is said, what is shown of it, and the cells that this takes.
+WIDE = (
+    ("日本語もOK 👍", "日本語もOK 👍", 8 + 2 + 1 + 2),
+    ("👩\u200d👩\u200d👧", "👩👩👧", 6),
+    ("👍🏽", "👍", 2),
+    ("e\u0301te\u0301", "e\u0301te\u0301", 3),
+    ("☂\ufe0f", "☂", 1),
+    ("a\tb", "a    b", 6),
+    ("한국어", "한국어", 6),
 )
-def test_wide_characters_stand_where_they_belong(
-    house: House, said: str, shown: str, cells: int
-) -> None:
+
+
+def test_wide_characters_stand_where_they_belong(house: House) -> None:
     relay = house.relay()
     ace = house.screen(relay, "ace")
     ace.wait_for("Connected to lobby")
     bot = house.bot(relay, "bea")
     ace.wait_for("bea joined")
-    bot.say(said)
-    ace.wait_for(" fin")
-    row = next(at for at, row in enumerate(ace.display) if row.endswith(" fin"))
-    start = len("14:01            bea  ")
-    first, *_ = unicodedata.normalize("NFC", shown)
-    assert ace.terminal.cell(row, start) == first
-    drawn = [ace.terminal.cell(row, start + cells + at) for at in range(4)]
-    assert drawn == ["f", "i", "n", " "]
+    for number, (said, shown, cells) in enumerate(WIDE):
+        end = f" end{number}"
+        bot.say(said + end)
+        ace.wait_for(end)
+        row = next(at for at, drawn in enumerate(ace.display) if drawn.endswith(end))
+        start = len("14:01            bea  ")
+        assert ace.terminal.cell(row, start) == unicodedata.normalize("NFC", shown)[0]
+        drawn = [ace.terminal.cell(row, start + cells + at) for at in range(len(end) + 1)]
+        assert "".join(drawn) == f"{end} "
 
 
 def test_wide_characters_are_typed_and_deleted(house: House) -> None:

@@ -55,8 +55,8 @@ def test_the_view_stays_while_somebody_reads(house: House) -> None:
 
 def test_the_unread_line(house: House) -> None:
     at = seat(house)
-    at.bea.say("seen")
-    at.ace.wait_for("seen")
+    at.bea.say("read at once")
+    at.ace.wait_for("read at once")
     at.ace.type(FOCUS_OUT)
     at.keys("a", "a|")
     at.bea.say("first missed")

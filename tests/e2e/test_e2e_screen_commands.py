@@ -91,7 +91,7 @@ def test_verify_and_trust(house: House) -> None:
     at.ace.say("/verify bea yes")
     at.ace.wait_for("bea is verified.")
     at.bea.say("now I am")
-    at.ace.wait_for(" +        bea  now I am")
+    at.ace.wait_for("+          bea  now I am")
     at.ace.say("/who")
     at.ace.wait_for("+ bea  verified")
     at.ace.say("/trust bea")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from tests.e2e.harness import House
+from tests.e2e.harness import House, Lines, Screen
 
 
 def test_three_members_see_the_same_lines_in_the_same_order(house: House) -> None:
@@ -18,11 +18,11 @@ def test_three_members_see_the_same_lines_in_the_same_order(house: House) -> Non
     eve = house.lines(relay, "eve")
     eve.wait_for("You are connected as `eve`.")
     eve.wait_for("3 here: ace, bea.")
-    for member in (ace, bea):
-        member.wait_for("eve joined (fingerprint")
+    for screen in (ace, bea):
+        screen.wait_for("eve joined (fingerprint")
     assert re.search(r"eve joined \(fingerprint \d{5}, first seen\)\. 3 here", ace.drawn)
 
-    members = (ace, bea, eve)
+    members: tuple[Screen | Lines, ...] = (ace, bea, eve)
     for turn in range(2):
         for member in members:
             member.say(f"said {turn} by {members.index(member)}")
@@ -41,7 +41,7 @@ def test_three_members_see_the_same_lines_in_the_same_order(house: House) -> Non
     ace.wait_for("Enter goodbye text (optional):")
     ace.say("so long")
     assert ace.ended() == 0
-    for member in (bea, eve):
+    for member in members[1:]:
         member.wait_for("ace: so long")
     bea.wait_for("-- ace left")
     assert re.search(r"ace left( after \d+ \w+)?\. 2", bea.drawn.replace("\n|", ""))

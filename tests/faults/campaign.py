@@ -289,7 +289,7 @@ class Campaign:
             case Act.TERM if not pending & {"start", "go on"}:
                 self.relay.terminate()
                 self._undo.append((now + after_s, "start"))
-            case Act.FULL if not pending & {"start", "go on", "free"}:
+            case Act.FULL if not pending & {"start", "go on", "free"} and self.relay.listens():
                 self.relay.fill_disk(is_full=True)
                 self._undo.append((now + 3 * after_s, "free"))
             case _:
@@ -438,7 +438,8 @@ def main(argv: list[str]) -> int:
         plan.clients = given.clients
         if given.clients:
             plan.grace_s = 120.0
-        print(f"seed {plan.seed}", end="\r", flush=True)
+        if sys.stdout.isatty():
+            print(f"seed {plan.seed}", end="\r", flush=True)
         try:
             result = run(plan, psks)
         except BaseException:

@@ -17,6 +17,8 @@ from common.crypto import ticket
 
 ROOT = Path(__file__).parent.parent.parent
 START_S = 20.0
+ENDS = (0, -signal.SIGKILL, -signal.SIGTERM)
+"""The last: asked to end before it had begun."""
 
 
 class Relay:
@@ -70,7 +72,7 @@ class Relay:
 
     def restart(self) -> None:
         """Start again, as soon as the last life is over."""
-        assert self._process.wait(START_S) in (0, -signal.SIGKILL), self._output.read_text()
+        assert self._process.wait(START_S) in ENDS, self._output.read_text()
         self._process = self._start()
 
     def stop(self) -> None:
@@ -108,4 +110,4 @@ class Relay:
             self.kill()
         output = self._output.read_text()
         assert "Traceback" not in output, output
-        assert self._process.returncode in (0, -signal.SIGKILL), output
+        assert self._process.returncode in ENDS, output

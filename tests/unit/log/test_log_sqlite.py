@@ -253,6 +253,26 @@ def test_a_commit_never_falls_within_what_belongs_together(
     assert cards == mails == 2
 
 
+def test_many_of_everything_in_one_transaction(opened: Open) -> None:
+    store = opened()
+    logs = [store.add(f"room{number}", bytes(16)) for number in range(73)]
+    for log in logs:
+        for number in range(1, 11):
+            log.keep_card(MemberId(number), bytes(CARD_BYTES))
+        say(log)
+    log.open_mail(ONE)
+    log.open_mail(TWO)
+    told = [mail(log, ONE, TWO, b"%d" % i + bytes(96)) for i in range(150)]
+    commit(store)
+    store.close()
+    rooms = opened().load(T)
+    assert [room.name for room in rooms] == [f"room{number}" for number in range(73)]
+    assert all(len(room.cards) == room.last_number == 10 for room in rooms)
+    assert [record.body for record in read(rooms[-1].log, TWO, Cursor(Seq(1), Seq(0)))] == [
+        record.body for record in told
+    ]
+
+
 def test_there_is_always_a_wake_for_what_waits(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

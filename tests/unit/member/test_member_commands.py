@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from common.errors import UsageError
 from common.member.commands import (
     COMMANDS,
+    Drop,
     Help,
     Leave,
+    Resend,
     Say,
     Trust,
     Verify,
@@ -41,6 +43,8 @@ from common.member.commands import (
         ("/verify bea yes", Verify("bea", answer=True)),
         ("/verify  bea  no", Verify("bea", answer=False)),
         ("/trust zoë", Trust("zoë")),
+        ("/resend", Resend()),
+        ("/drop", Drop()),
         ("/quit", Leave("")),
         ("/quit good night, all", Leave("good night, all")),
         ("exit", Leave("", asks=True)),
@@ -59,6 +63,8 @@ def test_a_line_and_its_intent(line: str, intent: object) -> None:
         "/who bea",
         "/me",
         "/me ",
+        "/resend 2",
+        "/drop all",
         "/verify bea maybe",
         "/verify bea yes please",
         "/trust",

@@ -116,7 +116,7 @@ class Member:
         seat, (welcome,) = self.room.resume(holder, named, join, now, AT_MS)
         assert seat is self.seat
         self.holder = holder
-        return Welcome.decode(welcome.body)
+        return Welcome.decode(decode_delivered(welcome[2:]).body)
 
 
 def make_room(*, grace_s: float = 120.0) -> server.Room:

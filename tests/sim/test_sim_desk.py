@@ -1,0 +1,354 @@
+"""A client without its loop, against the real relay: what a lost connection costs its user."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from unittest import mock
+
+import pytest
+
+from common.config import ClientConfig
+from common.crypto import ticket
+from common.crypto.identity import Identity
+from common.errors import Refused
+from common.member import desk as desks
+from common.member.conversation import Phase
+from common.member.desk import Desk
+from common.term.editor import Action, Submit
+from common.view.view import Message, Presence, Status
+from common.wire.link import PING_EVERY_S, PONG_WITHIN_S, Closed
+from tests.sim.world import Sock, Wire, World
+
+NAMES = ["bea", "col"]
+IDENTITIES = [Identity.generate() for _ in NAMES]
+GRACE_S = 30.0
+
+
+class View:
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.rows: list[str] = []
+        self.pending: dict[int, str] = {}
+        self.said_texts: list[str] = []
+        self.last: Status | None = None
+
+    def notice(self, content: str, at_ms: int) -> None:
+        self.rows.append(content)
+
+    tell = warn = notice
+
+    def answer(self, rows: list[str], at_ms: int) -> None:
+        self.rows += rows
+
+    def typed(self, line: int, content: str, to: str, at_ms: int) -> None:
+        self.pending[line] = content
+
+    def untyped(self, line: int) -> None:
+        del self.pending[line]
+
+    def said(self, message: Message) -> None:
+        self.pending.pop(message.line, None)
+        self.said_texts.append(message.text)
+
+    def status(self, told: Status) -> None:
+        self.last = told
+
+    def moved(self, change: Presence) -> None:
+        self.rows.append(change.text)
+
+
+class At:
+    """One client on a desk of its own, in a world with others."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        # What ace says is not in the world's books.
+        world.shown = mock.Mock()  # type: ignore[method-assign]
+        self.view = View()
+        key = ticket.key_text(world.relay.key.public)
+        settings = ClientConfig(ticket=key, username="ace", password="p", ephemeral=True)
+        self.desk = Desk(
+            settings,
+            {},
+            self.view,  # type: ignore[arg-type] # as much of it as is called
+            lambda: self.world.now,
+            lambda: 5,
+            "2026-11-21",
+        )
+        self.desk.dialled(world.psk)
+        self.up: Wire | None = None
+        self.down: Wire | None = None
+
+    @property
+    def phase(self) -> Phase:
+        return self.desk._conversation.phase
+
+    def dial(self) -> None:
+        world = self.world
+        self.desk.dialling()
+        self.up, self.down = Wire(world.capacity), Wire(world.capacity)
+        self.conn = world.relay.accept(Sock(self.up, self.down), "ace")
+        self.desk.attach(Sock(self.down, self.up), world.now)
+
+    def turn(self) -> None:
+        self.desk.read(self.world.now)
+        self.desk.open_records(self.world.now, self.world.now + 1, lambda: False)
+        self.desk.tick(self.world.now)
+        self.desk.send(self.world.now)
+        self.desk.show_status(self.world.now)
+
+    def carry(self, *, dials: bool = True) -> None:
+        """Let everybody do what they can, for a second."""
+        for _ in range(10):
+            self.world.now += 0.1
+            if dials and self.desk.wants_dial:
+                self.dial()
+            self.turn()
+            for person in self.world.people:
+                person.turn()
+            for wire in (self.up, self.down):
+                if wire is not None:
+                    wire.carry()
+            self.world.carry_all()
+            self.world.relay.turn()
+
+    def cut(self) -> None:
+        """End the connection, and let both ends know."""
+        assert self.up is not None
+        assert self.down is not None
+        self.up.cut()
+        self.down.cut()
+        self.turn()  # what had arrived
+        self.turn()
+        self.world.relay.turn()
+
+    def type(self, content: str) -> None:
+        self.desk.act(Submit(content, is_literal=False), self.world.now)
+
+    def saw(self, row: str) -> bool:
+        return any(row in shown for shown in self.view.rows)
+
+    def expire(self) -> None:
+        """Be away for longer than GRACE, and come back."""
+        self.cut()
+        self.world.wait(GRACE_S + 1)
+        self.carry()
+        self.carry()
+
+
+@pytest.fixture
+def at() -> Iterator[At]:
+    with World(NAMES, IDENTITIES, grace_s=GRACE_S) as world:
+        at = At(world)
+        at.dial()
+        for person in world.people:
+            person.dial()
+        at.carry()
+        assert at.phase is Phase.LIVE
+        yield at
+
+
+def test_a_socket_error_is_noticed_at_once(at: At) -> None:
+    at.cut()
+    assert at.phase is Phase.OFFLINE
+    assert at.saw("Connection lost. Retrying in")
+    assert at.view.last is not None
+    assert at.view.last.state.startswith("offline, retry in ")
+
+
+def test_a_dead_peer_is_noticed_in_forty_seconds(at: At) -> None:
+    at.turn()
+    began_s = at.world.now
+    while at.phase is Phase.LIVE:
+        at.world.now += 1.0
+        at.turn()
+        assert at.world.now <= began_s + 40.0
+    assert at.world.now >= began_s + 20.0 - 1.0
+
+
+def test_a_sleep_forces_a_ping(at: At) -> None:
+    at.carry()
+    at.desk.woke(at.world.now)
+    at.world.now += PONG_WITHIN_S
+    assert PONG_WITHIN_S <= PING_EVERY_S
+    at.turn()
+    assert at.phase is Phase.OFFLINE
+
+
+def test_whoever_wakes_offline_dials_at_once(at: At) -> None:
+    at.cut()
+    at.desk.woke(at.world.now)
+    at.turn()
+    assert at.desk.wants_dial
+
+
+def test_enter_on_an_empty_input_retries_now(at: At) -> None:
+    at.cut()
+    assert not at.desk.wants_dial
+    at.desk.act(Action.ENTER, at.world.now)
+    at.turn()
+    assert at.desk.wants_dial
+
+
+def test_lines_typed_offline_are_counted_and_said_once(at: At) -> None:
+    at.cut()
+    at.type("one")
+    at.type("two")
+    at.turn()
+    assert at.view.last is not None
+    assert at.view.last.waiting == 2
+    at.desk.act(Action.ENTER, at.world.now)
+    at.carry()
+    at.carry()
+    assert at.phase is Phase.LIVE
+    assert at.view.said_texts == ["one", "two"]
+    assert at.view.pending == {}
+    assert at.saw("Back after ")
+
+
+def lose_two(at: At) -> None:
+    """Let two lines be sent, of which no echo comes for longer than GRACE."""
+    at.type("one")
+    at.type("two")
+    at.turn()
+    at.expire()
+    assert at.phase is Phase.LIVE
+    assert at.saw("2 lines were not sent: others may have joined. /resend or /drop.")
+    assert list(at.view.pending.values()) == ["one", "two"]
+
+
+def test_resend_says_again_what_was_not_sent(at: At) -> None:
+    lose_two(at)
+    at.type("/resend")
+    assert list(at.view.pending.values()) == ["one", "two"]
+    at.carry()
+    assert at.view.said_texts == ["one", "two"]
+    assert at.view.pending == {}
+    assert at.saw("2 lines were sent again.")
+    at.type("/resend")
+    assert at.saw("There is nothing to resend.")
+
+
+def test_drop_gives_up_what_was_not_sent(at: At) -> None:
+    lose_two(at)
+    at.type("/drop")
+    at.carry()
+    assert at.saw("2 lines were dropped.")
+    assert at.view.pending == {}
+    assert at.view.said_texts == []
+    at.type("/drop")
+    assert at.saw("There is nothing to drop.")
+
+
+def test_a_direct_line_is_resent_to_the_same_person_only(at: At) -> None:
+    peer = at.desk._conversation.find("bea")
+    number = at.desk._conversation.say("secret", peer)
+    at.view.typed(number, "secret", "bea", 5)
+    at.turn()
+    bea = at.world.people[0]
+    for person in at.world.people:
+        person.quit()
+    at.expire()
+    # Another bea, who is nobody's friend.
+    bea.identity = Identity.generate()
+    bea.start()
+    bea.dial()
+    at.carry()
+    assert at.desk._conversation.find("bea") is not None
+    at.type("/resend")
+    at.carry()
+    assert at.saw("0 lines were sent again. bea is not here any more: /drop gives up what is left.")
+    assert list(at.view.pending.values()) == ["secret"]
+
+
+def test_who_leaves_with_lines_unsent_is_told(at: At) -> None:
+    at.cut()
+    at.type("one")
+    at.desk.quit("")
+    assert at.desk.exit_code == 1
+    assert at.desk.last_words == "1 line was not delivered."
+
+
+def test_who_leaves_live_with_lines_reported_is_told(at: At) -> None:
+    lose_two(at)
+    at.desk.quit("")
+    at.carry()
+    assert at.desk.exit_code == 1
+    assert at.desk.last_words == "2 lines were not delivered."
+
+
+def test_who_leaves_with_nothing_unsent_is_not(at: At) -> None:
+    at.type("one")
+    at.carry()
+    at.desk.quit("")
+    at.carry()
+    assert (at.desk.exit_code, at.desk.last_words) == (0, "")
+
+
+def closed(status: int, *, authentic: bool = True) -> Closed:
+    return Closed(Refused(status, "words", authentic=authentic), "why")
+
+
+def test_a_name_held_by_a_session_cut_off_is_waited_for(at: At) -> None:
+    at.cut()
+    now = at.world.now
+    at.desk._on_closed(closed(409), now + 10)
+    assert at.desk._ended == ""
+    at.desk._on_closed(closed(409), now + desks.NAME_S + 1)
+    assert "the name ace is in use" in at.desk._ended.lower()
+
+
+def test_a_name_taken_says_the_network_is_waited_for_and_told_once(at: At) -> None:
+    at.cut()
+    for _ in range(3):
+        at.desk._on_closed(closed(409, authentic=False), at.world.now + 1_000)
+    assert at.desk._ended == ""
+    assert sum("The network answered: the name ace is in use" in row for row in at.view.rows) == 1
+
+
+def test_a_relay_that_only_says_410_is_waited_for(at: At) -> None:
+    dials = []
+    for _ in range(3):
+        at.desk._on_closed(closed(410), at.world.now)
+        dials.append(at.desk.wants_dial)
+        at.desk.wants_dial = False
+    assert dials == [True, False, False]
+    assert at.desk._retry_at_s is not None
+
+
+def test_a_stranger_is_not_kept_waiting() -> None:
+    with World(NAMES, IDENTITIES) as world:
+        at = At(world)
+        at.dial()
+        at.desk._on_closed(closed(503), world.now)
+        assert at.desk.exit_code == 3
+
+
+def test_who_was_welcomed_once_is_no_stranger() -> None:
+    with World(NAMES, IDENTITIES) as world:
+        at = At(world)
+        at.dial()
+        while not at.desk._conversation.is_welcomed:
+            assert at.up is not None
+            assert at.down is not None
+            at.turn()
+            at.up.carry()
+            world.relay.turn()
+            at.down.carry(40)
+        at.cut()
+        assert at.desk.exit_code is None
+        at.world.now += 2
+        at.turn()
+        assert at.desk.wants_dial
+
+
+def test_a_relay_that_shuts_down_says_so(at: At) -> None:
+    loop = at.world.relay.loop
+    with mock.patch.object(at.world.relay.server, "listeners", []):
+        loop._is_stopped(at.world.now)
+    assert at.down is not None
+    at.down.carry()
+    at.turn()
+    assert at.saw("The relay says: The relay is shutting down.")
+    assert at.saw("Connection lost. Retrying in")
