@@ -27,7 +27,7 @@ import socket
 import sys
 import threading
 import time
-from collections import Counter, OrderedDict, deque
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -110,7 +110,9 @@ LATE_S: Final = 1.0
 """A commit that took longer made its records late; their readers are not the slow ones."""
 SPARE_FILES: Final = 64
 """Descriptors for what is no member: listeners, selectors, the stored log, strangers."""
-ACCEPTS_PER_TURN: Final = 64
+ACCEPTS_PER_TURN: Final = 16
+STRANGERS_PER_TURN: Final = 4
+"""Handshakes, which cost the most of all we do: members wait for no more of them than these."""
 READS_PER_TURN: Final = 8
 """How often we look for more to read before we send what came in."""
 ACCEPT_PAUSE_S: Final = 0.5
@@ -195,7 +197,7 @@ class Gate:
         self._sessions: set[bytes] = set()
         self._members: Counter[str] = Counter()
         self._rooms: dict[str, Room] = {}
-        self._failures: OrderedDict[str, deque[float]] = OrderedDict()
+        self._failures: OrderedDict[str, list[float]] = OrderedDict()
         self._ephemerals: OrderedDict[bytes, None] = OrderedDict()
         self._pending = 0
         self.removed: set[bytes] = set()
@@ -212,7 +214,7 @@ class Gate:
             failures = self._failures.get(network)
             if failures is not None:
                 while failures and failures[0] <= now - THROTTLE_S:
-                    failures.popleft()
+                    failures.pop(0)
                 if len(failures) >= THROTTLE_FAILURES:
                     return 429
             return 503 if self._pending >= MAX_PENDING or self.is_closing else None
@@ -220,8 +222,9 @@ class Gate:
     def failed(self, network: str, now: float) -> None:
         """Note an answer of 401."""
         with self._lock:
-            failures = self._failures.setdefault(network, deque(maxlen=THROTTLE_FAILURES))
+            failures = self._failures.setdefault(network, [])
             failures.append(now)
+            del failures[:-THROTTLE_FAILURES]
             self._failures.move_to_end(network)
             if len(self._failures) > THROTTLED_NETWORKS:
                 self._failures.popitem(last=False)
@@ -852,6 +855,11 @@ class Loop:
         """Wait for the thread."""
         self._thread.join(timeout_s)
 
+    def close(self) -> None:
+        """Let go of what others wake us by, once there are none."""
+        self._wake_in.close()
+        self._wake_out.close()
+
     def wake(self, room: Room) -> None:
         """Note that a room grew; called from any thread."""
         self._grown.add(room)
@@ -886,13 +894,16 @@ class Loop:
 
     def _read_all(self) -> None:
         """Wait for input and take it, with what comes meanwhile: a flush costs as much for less."""
-        wait_s = self._timeout_s()
+        wait_s, strangers = self._timeout_s(), 0
         for _ in range(READS_PER_TURN):
             ready = self._selector.select(wait_s)
             for key, mask in ready:
                 now = time.monotonic()
                 if isinstance(key.data, Conn):
-                    self._on_conn(key.data, mask, now)
+                    strangers += key.data.seat is None
+                    # A handshake is dear: those past the limit are still ready in the next turn.
+                    if key.data.seat is not None or strangers <= STRANGERS_PER_TURN:
+                        self._on_conn(key.data, mask, now)
                 elif key.fileobj is self._wake_out:
                     with contextlib.suppress(BlockingIOError):
                         self._wake_out.recv(4096)
@@ -928,8 +939,6 @@ class Loop:
         for conn in list(self._conns):
             self._remove(conn)
         self._selector.close()
-        self._wake_in.close()
-        self._wake_out.close()
         return True
 
     def _notify(self, sentence: str) -> None:
@@ -1087,7 +1096,7 @@ class Loop:
         self._settle(conn)
         if self._server.trouble:
             link.send(_notice(self._server.trouble))
-        conn.room, conn.seat = room, seat
+        conn.room, conn.seat, conn.hello = room, seat, None
         self._rooms.setdefault(room, set()).add(conn)
         conn.replies, conn.replies_at = replies, room.position
         self._server.wake(room)
@@ -1431,7 +1440,10 @@ class Server:
         for loop in self._loops:
             loop.join(STOP_S + 1)
         if self._writer is not None:
+            # It wakes the loops till its end.
             self._writer.stop()
+        for loop in self._loops:
+            loop.close()
         for listener in self.listeners:
             listener.close()
 

@@ -28,7 +28,7 @@ class Transcript:
         """
         self._seq = seq
         self._kept = deque((h,), maxlen=KEPT_RECORDS + 1)
-        self._members = dict(members)
+        self._members = {number: _entry(number, h) for number, h in members.items()}
         self._members_hash = b""
 
     @classmethod
@@ -60,7 +60,7 @@ class Transcript:
 
     def join(self, number: int, card_hash: bytes) -> None:
         """Note a member's card: its first, or one in the place of an older one."""
-        self._members[number] = card_hash
+        self._members[number] = _entry(number, card_hash)
         self._members_hash = b""
 
     def leave(self, number: int) -> None:
@@ -81,7 +81,10 @@ class Transcript:
         return self._kept[-1 - back] if 0 <= back < len(self._kept) else None
 
     def _hash_members(self) -> bytes:
-        listed = (
-            number.to_bytes(4) + card_hash for number, card_hash in sorted(self._members.items())
-        )
+        # Nearly always in order already: numbers grow, and a dict keeps the order of arrival.
+        listed = map(self._members.__getitem__, sorted(self._members))
         return sha256(label("members"), *listed)
+
+
+def _entry(number: int, card_hash: bytes) -> bytes:
+    return number.to_bytes(4) + card_hash

@@ -21,7 +21,7 @@ RETAINED_ROOM = 4_096
 RETAINED_MAIL = 1_024
 RETAINED_BYTES = 64 * 1024 * 1024
 _SHARED = 16
-"""Joined stretches remembered: those who keep up share the newest, laggards a few older ones."""
+"""Joined stretches remembered until the next record: laggards need other ones than the rest."""
 
 
 @dataclass(slots=True)
@@ -211,6 +211,7 @@ class MemoryLog:
         self, number: MemberId | None, stream: _Stream, record: bytes, now: float, h: bytes = b""
     ) -> None:
         self._position += 1
+        self._shared.clear()  # what comes next is longer, and an idle room keeps nothing
         frame = stream.append(record, self._position, now)
         self._keep(number, stream.last, frame, h)
 

@@ -364,13 +364,21 @@ class StoredLog(MemoryLog):
 
     def prune(self, live: Mapping[MemberId, Cursor]) -> None:
         """Drop what is past retention, in the file too."""
+        streams = [(None, self._room), *self._mail.items()]
+        before = [stream.first for _, stream in streams]
         super().prune(live)
-        self._do("DELETE FROM records WHERE room = ? AND seq < ?", self.room, self._room.first)
-        for number, mail in self._mail.items():
-            statement = "DELETE FROM mail WHERE room = ? AND number = ? AND seq < ?"
-            self._do(statement, self.room, number, mail.first)
-        self._do(_CHECKPOINT)
-        self._put()
+        for first, (number, stream) in zip(before, streams, strict=True):
+            if stream.first == first:
+                continue
+            if number is None:
+                statement = "DELETE FROM records WHERE room = ? AND seq < ?"
+                self._do(statement, self.room, stream.first)
+            else:
+                statement = "DELETE FROM mail WHERE room = ? AND number = ? AND seq < ?"
+                self._do(statement, self.room, number, stream.first)
+        if self._unit:
+            self._do(_CHECKPOINT)
+            self._put()
 
     def _keep(self, number: MemberId | None, seq: Seq, frame: bytes, h: bytes) -> None:
         at = self._position

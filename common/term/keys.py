@@ -62,6 +62,7 @@ class Focus:
 
 KeyEvent = Text | Key | Paste | Wheel | Focus
 
+_ESC, _ESCAPES = Key("esc"), b"\x1b\x1b\x1b"
 _PASTE_BEGINS, _PASTE_ENDS = b"\x1b[200~", b"\x1b[201~"
 
 _TYPED = re.compile(rb"[^\x00-\x1f\x7f]+")
@@ -173,6 +174,10 @@ class Keys:
             elif text := self._decoder.decode(b"", final=True):
                 # A character whose end never came.
                 event = self._text(text, now, is_paste=is_unbracketed)
+            elif data.startswith(_ESCAPES, at):
+                # What two more stand behind begins no sequence: a flood of them is cheap.
+                event = _ESC
+                at += 1
             elif data[at] != 0x1B:
                 event = self._key(_CONTROLS[data[at]], now)
                 at += 1

@@ -28,6 +28,8 @@ else:
 _NO_HISTORY: Final = "Line mode keeps no history: search and select in the terminal itself."
 TYPING_S: Final = 2.0
 """How long after a key arrivals still wait."""
+_LINE_BYTES: Final = 64 * 1024
+"""What is kept of a line from a pipe; one as long is refused once its end has come."""
 
 
 class Lines:
@@ -87,7 +89,8 @@ class Lines:
         return self._apply(self._keys.receive(data, now), now)
 
     def _lines(self, data: bytes) -> Iterator[Outcome]:
-        *whole, self._partial = (self._partial + data).split(b"\n")
+        *whole, partial = (self._partial + data).split(b"\n")
+        self._partial = partial[:_LINE_BYTES]
         if not data and self._partial:
             whole, self._partial = [self._partial], b""
         for line in whole:

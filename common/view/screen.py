@@ -340,6 +340,8 @@ class Screen:
                 history.page(-1)
             case Action.OLDEST:
                 history.oldest()
+            case Action.NEWEST | Action.ESCAPE if history.is_following:
+                return []
             case Action.NEWEST | Action.ESCAPE:
                 history.newest()
             case Action.UNREAD:

@@ -1,8 +1,8 @@
 """Show where a second of the relay's CPU goes: per message in, and per flush out.
 
 `.venv/bin/python tests/bench/cost.py --n 100 --window 512` runs the relay's loop under cProfile,
-by CPU time, which makes Python functions look dearer than they are beside those of C, drives it as fanout.py
-does, and prints what each function cost itself, by the message that came in. `--single` sends one
+by CPU time, drives it as fanout.py does, and prints what each function cost itself, by the message
+that came in. Python functions look dearer than they are beside those of C. `--single` sends one
 record in a frame; `--rooms 10 --idle 1 --n 1000` profiles admissions (per connection) instead.
 """
 

@@ -18,11 +18,11 @@ record in a frame, so that each message costs the whole way in), `websockets` (t
   member yet. Open loop: it starts when the message is due, so that nothing can hide by stalling.
   It stops after the read that brought it. Every delivery is a sample (in large runs, every delivery
   to every k-th connection).
-- Server CPU is the scheduler's count of all threads of the server, from first send to last delivery.
+- Server CPU is the scheduler's count of all its threads, from first send to last delivery.
 - `gen %` is the CPU of this generator, one process. Near 100 it is the limit: deliveries/s then
   says nothing of the server, and deliveries per CPU-second still does.
 
-Scenarios of bad input run with the default limits, and compare a quiet stretch with an attacked one.
+Scenarios of bad input run with the default limits, and compare a quiet stretch with an attack.
 The attacker is a process of its own; its addresses are all of 127/8, so that no throttle helps us.
 
 For a harness that starts peers by itself (PEERS[name] = server argv, port, generator argv), say
@@ -52,7 +52,6 @@ import select
 import shutil
 import socket
 import statistics
-import struct
 import subprocess
 import sys
 import tempfile
@@ -470,7 +469,7 @@ class Generator:
         gc.collect()
         gc.disable()
         usage, own_s, started = Usage.of(self.pid), time.process_time(), now()
-        least, turn_of, moved_at = 0, 0, started
+        least, moved_at = 0, started
         while True:
             at = now()
             is_over = at > started + secs or len(stamps) >= most
@@ -483,12 +482,11 @@ class Generator:
                     stamps += [at] * due
                 # What is due goes to the senders in turn; each sends its share at once.
                 for i in range(min(due, len(senders))):
-                    sender = senders[(turn_of + i) % len(senders)]
+                    sender = senders[(self._next_id - 1 + i) % len(senders)]
                     ids = range(self._next_id + i, self._next_id + due, len(senders))
                     sender.say(ids, self._single)
                     if not sender.echoes:
                         sender.at += len(ids)
-                turn_of += due
                 self._next_id += due
             elif least == len(stamps):
                 break
@@ -517,7 +515,7 @@ class Generator:
         for number, conn in enumerate(self.conns):
             mine = order
             if not conn.echoes and number < SENDERS:
-                mine = [i for i in order if (i - 1) % SENDERS != number]
+                mine = [i for i in order if (i - 1) % min(SENDERS, len(self.conns)) != number]
             sampled = number % step == 0
             times = [stamps[i - base] for i in mine] if sampled else []
             place = 0
@@ -571,7 +569,7 @@ def generate(args: argparse.Namespace) -> None:
     if args.attack:
         _attacked(generator, args, address)
         return
-    warm = min(WARM_MESSAGES, 20_000 // args.n)
+    warm = min(args.warm, max(1, 20_000 // args.n))
     generator.phase(window=args.window, rate=args.rate, most=warm, secs=5)
     phase = generator.phase(window=args.window, rate=args.rate, secs=args.secs)
     _say(
@@ -602,10 +600,12 @@ def _say(**pairs: float | str) -> None:
 
 
 def _secrets(output: str) -> tuple[bytes, bytes]:
-    """KEY, out of what the relay printed, and the psk."""
-    found = re.search(r"^Key: (\S+)$", Path(output).read_text(), re.MULTILINE)
-    if not found:
-        raise Lost("no KEY in the relay's output")
+    """KEY, out of what the relay prints when it has started, and the psk."""
+    until = now() + 10
+    while not (found := re.search(r"^Key: (\S+)$", Path(output).read_text(), re.MULTILINE)):
+        if now() > until:
+            raise Lost("no KEY in the relay's output")
+        time.sleep(0.05)
     key = ticket.parse(found[1]).key
     return key, ticket.derive_psk(PASSWORD, key)
 
@@ -671,7 +671,7 @@ def _stalled(address: tuple[str, int], output: str) -> Iterator[float]:
         yield 1.0
 
 
-def _half_open(address: tuple[str, int], output: str) -> Iterator[float]:
+def _half_open(address: tuple[str, int], _output: str) -> Iterator[float]:
     """1 000 connections that have said half of a request, renewed as the relay ends them."""
     socks: list[socket.socket] = []
     while True:
@@ -691,7 +691,7 @@ def _half_open(address: tuple[str, int], output: str) -> Iterator[float]:
         yield 0.1
 
 
-def _password(address: tuple[str, int], output: str) -> Iterator[float]:
+def _password(address: tuple[str, int], _output: str) -> Iterator[float]:
     """1 000 attempts a second, each from an address of its own and with a new message 1."""
     print("ready", flush=True)
     started, count = now(), 0
@@ -833,7 +833,7 @@ SCENARIOS = {
     "pace100": Scenario(("--n", "100", "--rate", "100", "--secs", "3"), ALL, _PACE),
     "pace1000": Scenario(("--n", "1000", "--rate", "10", "--secs", "3"), ALL[:4], _PACE),
     "idle5000": Scenario(
-        ("--n", "5000", "--rooms", "50", "--idle", "2"), ("termchat", "websockets"), _JOIN
+        ("--n", "5000", "--rooms", "50", "--idle", "45"), ("termchat", "websockets"), _JOIN
     ),
     "conn": Scenario(
         ("--n", "1000", "--rooms", "10", "--idle", "1"), ("termchat", "websockets"), _JOIN
@@ -947,6 +947,8 @@ def figure(value: float) -> str:
 
 def table(name: str, runs: dict[str, list[dict[str, float]]], columns: tuple[str, ...]) -> str:
     """Medians, the spread of what is compared, and how far we are from the others."""
+    if not any(runs.values()):
+        return f"### {name}: no run came through\n"
     shared = [c for c in columns if any(c in run for peer in runs.values() for run in peer)]
     medians = {
         peer: {c: statistics.median(run[c] for run in kept if c in run) for c in shared}
@@ -1026,13 +1028,12 @@ def drawing(cost: dict[tuple[int, int], float]) -> str:
         '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 640 390" font-family="sans-serif"'
         ' font-size="13"><rect width="640" height="390" fill="white"/>'
     ]
-    for value in (0.1, 1.0, 10.0):
-        parts.append(
-            f'<path d="M70 {y(value):.0f}H530" stroke="#ddd"/>'
-            f'<text x="62" y="{y(value) + 4:.0f}" text-anchor="end">{value:g}</text>'
-        )
-    for n in CLIENTS:
-        parts.append(f'<text x="{x(n):.0f}" y="350" text-anchor="middle">{n}</text>')
+    parts += [
+        f'<path d="M70 {y(value):.0f}H530" stroke="#ddd"/>'
+        f'<text x="62" y="{y(value) + 4:.0f}" text-anchor="end">{value:g}</text>'
+        for value in (0.1, 1.0, 10.0)
+    ]
+    parts += [f'<text x="{x(n):.0f}" y="350" text-anchor="middle">{n}</text>' for n in CLIENTS]
     for each, shade in zip(WINDOWS, shades, strict=True):
         line = " ".join(f"{x(n):.1f},{y(cost[n, each]):.1f}" for n in CLIENTS)
         parts.append(

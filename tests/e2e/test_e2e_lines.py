@@ -96,6 +96,18 @@ def test_a_pipe_that_is_full_before_there_is_a_relay(house: House) -> None:
     assert shown == [*(f"early {number}" for number in range(60)), "late"]
 
 
+def test_a_pipe_without_lines_is_not_kept(house: House) -> None:
+    relay = house.relay()
+    ace = house.lines(relay, "ace")
+    ace.wait_for("You are connected")
+    for _ in range(64):
+        ace.write(b"x" * 1024 * 1024)
+    ace.write(b"\n")
+    ace.wait_for("16 KB is the limit")
+    ace.say("a line")
+    ace.wait_for("ace: a line")
+
+
 def test_nothing_to_read(house: House) -> None:
     relay = house.relay()
     ace = house.lines(relay, "ace", stdin=subprocess.DEVNULL)

@@ -59,9 +59,9 @@ def test_the_smallest_screens_show_what_matters(house: House) -> None:
     ace.wait_for("hello")
     assert "hello" in ace.input_row
     ace.resize(1, 3)
-    house.until(lambda: ace.display == ["o"])  # and a cell for the cursor
+    house.until(lambda: ace.display == ["lo"], lambda: ace.drawn)  # and a cell for the cursor
     ace.resize(4, 20)
-    house.until(lambda: ace.input_row == "> hello")
+    house.until(lambda: ace.input_row == "> hello", lambda: ace.drawn)
     ace.type("\r")
     house.until(lambda: ace.status_row.startswith(" lobby"), lambda: ace.drawn)
 

@@ -43,6 +43,7 @@ def test_help_and_what_is_no_command(house: House) -> None:
     for whole in ("/qui", "/trus bea"):
         at.ace.say(whole)
         at.ace.wait_for("must be typed out. Nothing was sent.")
+        at.house.until(lambda: "must be" in "".join(at.ace.display[:-2]), lambda: at.ace.drawn)
         at.ace.say("/clear")
         at.ace.wait_for("must be typed out", gone=True)
     at.ace.say("/c")

@@ -34,6 +34,7 @@ def test_pasted_and_sent(house: House) -> None:
             )
         at.ace.type(b"\x03")
         at.until_input("|")
+    at.let_the_paste_end()
     at.ace.say("unharmed")
     at.heard("unharmed")
     assert at.bea.heard == ["unharmed"]

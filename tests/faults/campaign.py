@@ -258,14 +258,15 @@ class Campaign:
         speaker = self.rng.randrange(len(self.members) + len(self.clients))
         if speaker >= len(self.members):
             client = self.clients[speaker - len(self.members)]
-            text = f"{client.name} line {len(self.ledger.lines) + len(self.typed)}"
+            text = f"{client.name} line {len(self.ledger.lines)}"
             self.typed[text] = client
+            self.ledger.put(None, text, is_direct=False)
             client.say(text)
             return
         member = self.members[speaker]
         peers = list(member.conversation.peers.values())
         to = self.rng.choice(peers) if peers and self.rng.random() < 0.2 else None
-        member.say(f"{member.name} line {len(self.ledger.lines) + len(self.typed)}", to)
+        member.say(f"{member.name} line {len(self.ledger.lines)}", to)
 
     def _fault(self, now: float) -> None:
         act = self.rng.choice(STORED if self.plan.has_data else NETWORK)
@@ -341,11 +342,12 @@ class Campaign:
             assert member.conversation.phase is Phase.LIVE
             member.check()
         for spoken in self.ledger.lines.values():
-            assert spoken.is_echoed + spoken.is_reported == 1, f"{spoken.text!r} has vanished"
-            assert not (spoken.is_echoed and not spoken.is_direct) or spoken.place is not None
+            is_over = spoken.is_echoed + spoken.is_reported == 1
+            assert is_over or spoken.by is None, f"{spoken.text!r} has vanished"
+            assert spoken.is_direct or spoken.is_reported or spoken.place is not None
         self._judge_clients()
         return Result(
-            said=len(self.ledger.lines) + len(self.typed),
+            said=len(self.ledger.lines),
             echoed=sum(s.is_echoed for s in self.ledger.lines.values()) + len(self.typed),
             reported=sum(spoken.is_reported for spoken in self.ledger.lines.values()),
             rejoins=sum(member.rejoins for member in self.members),

@@ -41,7 +41,7 @@ Place = tuple[str, bytes, int]
 class Spoken:
     """What became of one line."""
 
-    by: Member
+    by: Member | None  # None: a process of client.py
     text: str
     is_direct: bool
     place: Place | None = None
@@ -67,7 +67,7 @@ class Ledger:
         self.lines: dict[str, Spoken] = {}
         self.places: dict[Place, Spoken] = {}
 
-    def put(self, by: Member, text: str, *, is_direct: bool) -> None:
+    def put(self, by: Member | None, text: str, *, is_direct: bool) -> None:
         """Note a line that somebody wants said."""
         self.lines[text] = Spoken(by, text, is_direct)
 
@@ -106,7 +106,6 @@ class Member:
         self.name = name
         self.rejoins = 0
         self.live_at_s = 0.0
-        self.missed_s: list[float] = []
         self._key, self._psk, self._port = key, psk, port
         self._ledger = ledger
         self._speed = speed
@@ -115,6 +114,7 @@ class Member:
         self._ghosts: list[socket.socket] = []
         self._dial_at = 0.0
         self._seen: set[str] = set()
+        self.notices: list[str] = []
         self.stays: list[Stay] = []
 
     # --- What the campaign does.
@@ -263,8 +263,10 @@ class Member:
                     self._stay()
                 case Undelivered():
                     self._report(event.lines)
+                case Noticed():
+                    self.notices.append(event.text)
                 case _:
-                    assert isinstance(event, Came | Left | Said | Noticed | Gone), event
+                    assert isinstance(event, Came | Left | Said | Gone), event
 
     def _report(self, lines: Sequence[Line]) -> None:
         for line in lines:

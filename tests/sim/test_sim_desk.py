@@ -346,7 +346,10 @@ def test_who_was_welcomed_once_is_no_stranger() -> None:
 def test_a_relay_that_shuts_down_says_so(at: At) -> None:
     loop = at.world.relay.loop
     with mock.patch.object(at.world.relay.server, "listeners", []):
-        loop._is_stopped(at.world.now)
+        assert not loop._is_stopped(at.world.now)
+        # The writer wakes the loop for longer than that runs.
+        assert loop._is_stopped(at.world.now + 60)
+        assert not loop._wake_in.close.called  # type: ignore[attr-defined] # a mock
     assert at.down is not None
     at.down.carry()
     at.turn()

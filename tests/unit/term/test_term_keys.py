@@ -82,6 +82,12 @@ def test_a_sequence_that_breaks_off_takes_nothing_with_it() -> None:
     assert events(b"\x1b\x1bx") == [Key("esc"), Key("alt-x")]
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 100])
+def test_a_run_of_escapes_is_as_many_keys(count: int) -> None:
+    assert events(b"\x1b" * count) == [Key("esc")] * count
+    assert events(b"a" + b"\x1b" * count + b"[Ab")[:-2] == [Text("a"), *[Key("esc")] * (count - 2)]
+
+
 def test_what_is_kept_of_an_endless_sequence_is_bounded() -> None:
     for begin in (b"\x1b]", b"\x1b[", b"\x1bO", b"\x1bP"):
         keys = Keys()
