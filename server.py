@@ -800,10 +800,13 @@ class Conn:
     def deadline(self) -> float | None:
         """Return when this connection next wants its loop."""
         stalled = None
-        if self.seat is not None and self.pipe.unsent_bytes:
+        if self.seat is not None and self.pipe.unsent:
             stalled = self.seat.cursor.oldest_s + OUTBOUND_S + 0.001
-        times = (self.pipe.link.deadline(), self.join_by_s, self.wait_s, stalled)
-        return min((at for at in times if at is not None), default=None)
+        first = self.pipe.link.deadline()
+        for at in (self.join_by_s, self.wait_s, stalled):
+            if at is not None and (first is None or at < first):
+                first = at
+        return first
 
 
 class Loop:
@@ -1116,14 +1119,14 @@ class Loop:
     def _pump(self, conn: Conn, now: float) -> None:
         """Send what is ready, frame by frame while the socket takes it."""
         pipe, seat = conn.pipe, conn.seat
-        is_sound = not pipe.unsent_bytes or pipe.flush()
+        is_sound = not pipe.unsent or pipe.flush()
         try:
             while is_sound:
                 batch = self._next_batch(conn)
                 if batch:
                     pipe.link.send_batch(batch)
                 is_sound = pipe.flush()
-                if pipe.unsent_bytes or not self._may_have_more(seat, batch):
+                if pipe.unsent or not self._may_have_more(seat, batch):
                     break
             if seat is not None and is_sound:
                 self._check_seat(conn, seat, now)
@@ -1140,7 +1143,7 @@ class Loop:
     def _next_batch(self, conn: Conn) -> bytes:
         """Return what a connection is given next: the answer to its JOIN, then the log."""
         seat, room, pipe = conn.seat, conn.room, conn.pipe
-        if seat is None or room is None or pipe.unsent_bytes or pipe.link.state is not State.OPEN:
+        if seat is None or room is None or pipe.unsent or pipe.link.state is not State.OPEN:
             return b""
         if not conn.replies:
             return room.read(seat, conn)
@@ -1162,7 +1165,7 @@ class Loop:
         if seat.holder is not conn:
             # A newer connection of the session is in charge.
             pipe.link.close(0, "", now)
-        elif pipe.unsent_bytes:
+        elif pipe.unsent:
             if conn.room is not None and pipe.link.state is State.OPEN:
                 conn.room.check_lag(seat, now)
             return
@@ -1177,7 +1180,7 @@ class Loop:
     def _watch(self, conn: Conn) -> None:
         """Ask the selector for what this connection now wants."""
         mask = 0
-        if conn.pipe.unsent_bytes:
+        if conn.pipe.unsent:
             mask |= selectors.EVENT_WRITE
         if conn.wait_s is None and conn.pipe.unsent_bytes < UNSENT_BYTES:
             mask |= selectors.EVENT_READ

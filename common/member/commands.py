@@ -198,6 +198,8 @@ def parse(line: str, *, is_literal: bool = False) -> Intent:
         return Say(line)
     if line.strip() == "exit":
         return Leave("", asks=True)
+    if line.strip() == "//exit":
+        return Say("exit")
     if line.startswith("//"):
         return Say(line[1:])
     if not line.startswith("/"):

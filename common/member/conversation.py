@@ -326,6 +326,7 @@ class Conversation:
         self._transcript: Transcript | None = None
         self._last_number = 0
         self._is_asking = False
+        self._is_out = False
         self._to_list = 0
         self._start = (Seq(0), b"")
         self._to_catch_up = 0
@@ -475,6 +476,9 @@ class Conversation:
             RemoteProtocolError: if the relay broke the protocol (400).
             FileError: if the pins cannot be kept.
         """
+        if self._is_out:
+            # It came with our LEAVE, and nobody seals to us any more.
+            return []
         try:
             return self._receive(record, now)
         except ProtocolError as error:
@@ -601,6 +605,7 @@ class Conversation:
         self._unechoed.popleft()
         if record.kind is Kind.LEAVE:
             transcript.leave(self._number)
+            self._is_out = True
             return [Gone()]
         if record.kind is Kind.CARD:
             return self._on_own_card(record, transcript, now)

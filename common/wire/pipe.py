@@ -36,14 +36,18 @@ class Sock(Protocol):
 
 
 class Pipe(Generic[LinkT]):
-    """One connection: owned, read and written by one loop, never locked."""
+    """One connection: owned, read and written by one loop, never locked.
 
-    __slots__ = ("_eof_due", "_unsent", "link", "sock")
+    Attributes:
+        unsent: what the socket has not taken yet.
+    """
+
+    __slots__ = ("_eof_due", "link", "sock", "unsent")
 
     def __init__(self, sock: Sock, link: LinkT) -> None:
         self.sock = sock
         self.link: LinkT = link
-        self._unsent = b""
+        self.unsent = b""
         self._eof_due = False
 
     def read(self) -> bytes | None:
@@ -65,19 +69,19 @@ class Pipe(Generic[LinkT]):
         if chunks:
             if not chunks[-1]:
                 self._eof_due = True
-            if self._unsent or len(chunks) > 1:
-                self._unsent = b"".join((self._unsent, *chunks))
+            if self.unsent or len(chunks) > 1:
+                self.unsent = b"".join((self.unsent, *chunks))
             else:
-                self._unsent = chunks[0]
-        if self._unsent:
+                self.unsent = chunks[0]
+        if self.unsent:
             try:
-                sent = self.sock.send(self._unsent)
+                sent = self.sock.send(self.unsent)
             except (BlockingIOError, InterruptedError):
                 sent = 0
             except OSError:
                 return False
-            self._unsent = self._unsent[sent:]
-        if self._eof_due and not self._unsent:
+            self.unsent = self.unsent[sent:]
+        if self._eof_due and not self.unsent:
             self._eof_due = False
             with contextlib.suppress(OSError):
                 self.sock.shutdown(SHUT_WR)
@@ -86,7 +90,7 @@ class Pipe(Generic[LinkT]):
     @property
     def unsent_bytes(self) -> int:
         """How much the socket has not taken yet."""
-        return len(self._unsent)
+        return len(self.unsent)
 
     @property
     def is_closed(self) -> bool:

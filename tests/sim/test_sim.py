@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from common.crypto.identity import Identity
@@ -98,6 +98,21 @@ def do(world: World, act: Act, person: Person, amount: int) -> None:
             pass
 
 
+# What is logged after our LEAVE may come with it; it is sealed to others.
+AFTER_LEAVE = [
+    *2 * [(Act.FLOW, 0, 0)],
+    (Act.FLOW, 2, 0),
+    (Act.SAY, 2, 0),
+    (Act.CUT_UP, 1, 0),
+    (Act.WAIT, 0, 2400),
+    (Act.FLOW, 0, 0),
+    *2 * [(Act.FLOW, 2, 0)],
+    (Act.SAY, 2, 0),
+    (Act.QUIT, 0, 0),
+]
+
+
+@example(steps=AFTER_LEAVE, capacity=700)
 @settings(max_examples=50)
 @given(steps=STEPS, capacity=st.sampled_from([700, 5_000, 1 << 20]))
 def test_no_line_is_lost_or_doubled_and_all_agree(

@@ -86,7 +86,7 @@ class Person:
             self._seat, replies = table.room.join(self.holder, card, table.now, AT_MS)
         else:
             self._seat, replies = table.room.resume(self.holder, card, join, table.now, AT_MS)
-        return [reencoded(reply) for reply in replies]
+        return [decode_delivered(record) for reply in replies for record in records.split(reply)]
 
     def join(self) -> Person:
         """Open a link and see what there is."""
