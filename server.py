@@ -985,7 +985,8 @@ class Loop:
 
     def _on_conn(self, conn: Conn, mask: int, now: float) -> None:
         self._dirty[conn] = None
-        if not mask & selectors.EVENT_READ:
+        # The selector hears of a throttle only after the turn, in which we may look several times.
+        if not mask & selectors.EVENT_READ or conn.wait_s is not None:
             return
         data = conn.pipe.read()
         if data is None:
