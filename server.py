@@ -1629,6 +1629,13 @@ class Console:
         self._is_stopping = True
         self._wake()
 
+    def catch(self, *signums: int) -> None:
+        """Make these signals stop us."""
+        # Without the descriptor, a signal that comes just before `select` would wait for it.
+        signal.set_wakeup_fd(self._wake_in.fileno(), warn_on_full_buffer=False)
+        for signum in signums:
+            signal.signal(signum, lambda *_: self.stop())
+
     def crash(self) -> None:
         """Make `run` return because a loop is dead."""
         self.has_crashed = True
@@ -1806,8 +1813,7 @@ def main(argv: list[str]) -> int:
         return 2 if isinstance(problem, UsageError) else 1
     limited = raise_file_limit(settings)
     console = Console(out_fd=1)
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, lambda *_: console.stop())
+    console.catch(signal.SIGINT, signal.SIGTERM)
     try:
         server = Server(settings, key, psk, listeners, console.row, console.crash)
     except FileError as problem:
