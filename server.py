@@ -387,6 +387,7 @@ class Seat:
         cursor: how far that connection has been given the log.
         missed: the last seqs that existed when it resumed; what is up to them is apart from the
             outbound limit.
+        is_watched: whether a loop will see whether its GRACE has passed.
         left_at: seq of its own LEAVE, if it asked for one: the last record it is given.
         passed: FETCH and CHUNK records on their way to it.
     """
@@ -400,6 +401,7 @@ class Seat:
     reason: Reason | None = None
     expires_s: float = 0.0
     left_at: Seq | None = None
+    is_watched: bool = False
     passed: list[bytes] = field(default_factory=list)
     passed_bytes: int = 0
 
@@ -658,6 +660,19 @@ class Room:
             seat.expires_s = now + self._grace_s
             return seat.expires_s
 
+    def watch(self, seat: Seat) -> bool:
+        """Take charge of seeing that a seat expires; False if somebody has."""
+        with self._lock:
+            is_new = not seat.is_watched
+            seat.is_watched = True
+            return is_new
+
+    def still_watched(self, seat: Seat) -> float | None:
+        """Return when to look at a watched seat again; None if it needs no watching now."""
+        with self._lock:
+            seat.is_watched = seat.state is SeatState.AWAY
+            return seat.expires_s if seat.is_watched else None
+
     def expire(self, seat: Seat, now: float, at_ms: int) -> bool:
         """Log the LEAVE (lost) of a seat whose GRACE has passed, and tell whether it was so."""
         with self._lock:
@@ -841,7 +856,7 @@ class Loop:
 
     def expect(self, room: Room, seats: list[Seat]) -> None:
         """Watch the GRACE of members that were away before we started."""
-        for seat in seats:
+        for seat in filter(room.watch, seats):
             heapq.heappush(self._graces, (seat.expires_s, next(self._order), room, seat))
 
     def tell(self, sentence: str) -> None:
@@ -962,7 +977,7 @@ class Loop:
                 return
             except OSError as problem:
                 if problem.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                    log.warning("accept failed: %s", problem)
+                    self._server.row(f"Accepting failed: {problem.strerror}.")
                 # Out of descriptors: the backlog waits, and those inside are served meanwhile.
                 self._pause_accepting(now)
                 return
@@ -1021,7 +1036,9 @@ class Loop:
         except Refused as refused:
             self._end(conn, refused.status, refused.text, now)
         except ProtocolError as problem:
-            log.warning("protocol error: address=%s what=%s", conn.address, problem)
+            # Not to standard error, which may not be read, and would hold up the loop.
+            what = text.clean(str(problem), multiline=False)
+            self._server.row(f"[Protocol error] {conn.address}: {what}")
             self._end(conn, 400, str(problem), now)
         except Exception:
             log.exception("internal error: address=%s", conn.address)
@@ -1127,7 +1144,7 @@ class Loop:
                 if batch:
                     pipe.link.send_batch(batch)
                 is_sound = pipe.flush()
-                if pipe.unsent or not self._may_have_more(seat, batch):
+                if pipe.unsent or not _may_have_more(seat, batch):
                     break
             if seat is not None and is_sound:
                 self._check_seat(conn, seat, now)
@@ -1152,9 +1169,6 @@ class Loop:
             return b""  # the log could still lose what the answer tells of
         self._dirty[conn] = None
         return _take(conn.replies)
-
-    def _may_have_more(self, seat: Seat | None, batch: bytes) -> bool:
-        return seat is not None and (len(batch) > SURELY_ALL_BYTES or bool(seat.passed))
 
     def _check_seat(self, conn: Conn, seat: Seat, now: float) -> None:
         """See whether a connection keeps up, and whether it still has its seat.
@@ -1211,6 +1225,8 @@ class Loop:
             if room.expire(seat, now, _at_ms()):
                 self._server.gate.release(seat)
                 self._server.wake(room)
+            elif (again_s := room.still_watched(seat)) is not None:
+                heapq.heappush(self._graces, (again_s, next(self._order), room, seat))
         if self._accept_at_s is not None and self._accept_at_s <= now:
             self._accept_at_s = None
             for listener in self._server.listeners:
@@ -1256,7 +1272,9 @@ class Loop:
         is_held = seat.holder is conn
         expires_s = room.dropped(seat, conn, now)
         if expires_s is not None:
-            heapq.heappush(self._graces, (expires_s, next(self._order), room, seat))
+            # One entry for each seat, or a member that comes and goes would fill the memory.
+            if room.watch(seat):
+                heapq.heappush(self._graces, (expires_s, next(self._order), room, seat))
             self._server.gate.note(seat)
         if is_held:
             why = text.clean(closed.why, multiline=False)
@@ -1279,6 +1297,13 @@ class Loop:
             self._selector.unregister(conn.pipe.sock)
             conn.mask = 0
         conn.pipe.sock.close()
+
+
+def _may_have_more(seat: Seat | None, batch: bytes) -> bool:
+    """Tell whether a connection that was given this may have another frame waiting."""
+    # Without a batch nothing can follow: what is passed may be a newer connection's.
+    is_full = len(batch) > SURELY_ALL_BYTES
+    return bool(batch) and seat is not None and (is_full or bool(seat.passed))
 
 
 # ------------------------------------------------------------------------------------------- Writer

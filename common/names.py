@@ -48,7 +48,10 @@ def check_room(room: str) -> None:
     """
     if not room:
         return
-    check_username(room)
+    try:
+        check_username(room)
+    except UsageError as error:
+        raise UsageError(str(error).replace("A username", "A room name")) from None
     if len(room.encode()) > MAX_ROOM_BYTES:
         raise UsageError(f"A room name has at most {MAX_ROOM_BYTES} bytes.")
     if room == DEFAULT_ROOM or room != room.casefold():

@@ -63,6 +63,8 @@ MESSAGES_BURST: Final = 40.0
 """What the relay takes without holding us up (PROTOCOL.md 9)."""
 KEYS_PER_TURN: Final = 16
 """SENDER_KEYs sealed before the loop may look at the keyboard again."""
+MAX_MEMBERS: Final = 1_100
+"""PROTOCOL.md 9 has 1 000; those that replace a session may come on top."""
 MAX_WAITING: Final = 10_000
 """Lines held while offline."""
 
@@ -183,7 +185,7 @@ class Joined:
 
 @dataclass(frozen=True, slots=True)
 class Back:
-    """We have caught up after a lost connection; so many records had been missed."""
+    """We have caught up after a lost connection; so many messages of others had been missed."""
 
     missed: int
 
@@ -534,10 +536,12 @@ class Conversation:
             if ours != theirs:
                 raise ProtocolError("the relay's log is not the one we know")
             self._step(Step.RESUMED)
-            self._to_catch_up = self._missed = welcome.count
+            self._to_catch_up, self._missed = welcome.count, 0
             return self._catch_up()
         if welcome.resumed or not welcome.number:
             raise ProtocolError("a WELCOME that was not asked for")
+        if welcome.count > MAX_MEMBERS:
+            raise ProtocolError("more members than a room can have")
         self._log_id, self._number = welcome.log_id, welcome.number
         self._start = (welcome.room_seq, welcome.h)
         self._to_list = welcome.count
@@ -586,6 +590,9 @@ class Conversation:
             self._mail_seq = record.seq
         if self.phase is Phase.CATCHING_UP:
             self._to_catch_up -= 1
+            self._missed += sum(
+                isinstance(event, Said) and event.peer is not None for event in events
+            )
             events += self._catch_up()
         return events
 
@@ -593,6 +600,8 @@ class Conversation:
         self, record: Delivered, transcript: Transcript, now: float, *, is_room: bool
     ) -> list[Event]:
         """Match a record of ours against the oldest that had no echo."""
+        if self._is_card_of_a_join(record):
+            return self._on_own_card(record, transcript, now)
         if not self._unechoed:
             raise ProtocolError("an echo of what we did not send")
         sent = self._unechoed[0]
@@ -614,6 +623,19 @@ class Conversation:
             return []
         name = line.to.name if line.to else ""
         return [Said(None, line.text, record.at_ms, line.number, is_direct=bool(name), to=name)]
+
+    def _is_card_of_a_join(self, record: Delivered) -> bool:
+        """Tell whether this is the card of a JOIN whose link was lost before we had caught up.
+
+        Then whatever we had sent before it and has no echo yet was never logged.
+        """
+        return (
+            self.phase is Phase.CATCHING_UP
+            and self._card is not None
+            and not self._is_card_echoed
+            and record.body == self._card.encoded
+            and not (self._unechoed and self._unechoed[0].record.kind is Kind.CARD)
+        )
 
     def _on_own_card(self, record: Delivered, transcript: Transcript, now: float) -> list[Event]:
         card = cards.decode(record.body, self._room_id)
@@ -650,7 +672,8 @@ class Conversation:
         peer.last_ms = record.at_ms
         transcript.join(peer.number, card.hash)
         self._judge(peer)
-        return [] if peer.standing is was else self._standing_events(peer, record.at_ms)
+        events = [] if peer.standing is was else self._standing_events(peer, record.at_ms)
+        return events if peer.is_trusted else [*events, *self._give_up_on(peer)]
 
     def _on_other(self, record: Delivered, transcript: Transcript) -> list[Event]:
         peer = self.peers.get(record.sender)
@@ -777,7 +800,7 @@ class Conversation:
                 del self._chains[dest]
 
     def _give_up_on(self, peer: Peer) -> list[Event]:
-        """Report what still waits for a member that has left."""
+        """Report what still waits for a member that has left, or lost our trust."""
         lines = [line for line in self._outbox if line.to is peer]
         if not lines:
             return []
@@ -807,6 +830,7 @@ class Conversation:
             raise ProtocolError("resumed without our CARD")
         self._step(Step.CAUGHT_UP)
         events: list[Event] = [Back(self._missed)]
+        self._missed = 0
         lines: list[Line] = []
         gone: list[Line] = []
         for sent in self._unechoed:
@@ -814,8 +838,9 @@ class Conversation:
                 # Its positions are used: what was sealed on it is sealed anew, on another.
                 del self._chains[sent.chain.chain.dest]
             if sent.line is not None:
-                is_here = sent.line.to is None or sent.line.to.number in self.peers
-                (lines if is_here else gone).append(sent.line)
+                to = sent.line.to
+                may_have = to is None or (self.peers.get(to.number) is to and to.is_trusted)
+                (lines if may_have else gone).append(sent.line)
         # The card that our JOIN named is logged after what was missed.
         named = [] if self._is_card_echoed or not self._card else [_card_record(self._card)]
         self._unechoed = deque(_Unechoed(record) for record in named)
@@ -831,6 +856,8 @@ class Conversation:
         keys = KEYS_PER_TURN
         while self._outbox and self._tokens >= 1:
             line = self._outbox[0]
+            if line.to is not None and not line.to.is_trusted:
+                raise LocalProtocolError("a line for somebody who is not trusted")
             chain = self._chain_for(line, now)
             for peer in self._lacking(chain, line):
                 if not keys:

@@ -64,6 +64,8 @@ RETURN_S: Final = 2.0
 """What comes so soon after a suspension came during it."""
 EOF_S: Final = 60.0
 """How long the end of input waits for echoes without any coming."""
+UNSENT_BYTES: Final = 256 * 1024
+"""Answers that the relay does not read, above which we do not read it either."""
 MANY_LINES: Final = 1_000
 """Lines on their way, above which a pipe on standard input is not read."""
 
@@ -178,7 +180,8 @@ class Desk:
 
     def is_reading(self, now: float) -> bool:
         """Whether to wait for the socket."""
-        return not self._inbox and now >= self._read_at_s
+        is_heard = self._pipe is None or self._pipe.unsent_bytes < UNSENT_BYTES
+        return is_heard and not self._inbox and now >= self._read_at_s
 
     def deadline(self, now: float) -> float | None:
         """Return when `tick` is next wanted."""
@@ -389,7 +392,8 @@ class Desk:
             raise UsageError("There is nothing to resend.")
         conversation = self._conversation
         kept: list[Line] = []
-        for line in self._unsent:
+        total = len(self._unsent)
+        for line in list(self._unsent):
             peer = conversation.find(line.to.name) if line.to else None
             # Whoever has the name by now may be somebody else.
             is_same = peer and line.to and peer.card.identity == line.to.card.identity
@@ -397,11 +401,12 @@ class Desk:
                 kept.append(line)
                 continue
             number = conversation.say(line.text, peer)
+            # At once: `say` may refuse the next one, and this one would be said again.
+            self._unsent.remove(line)
             self._view.untyped(line.number)
             to = line.to.name if line.to else ""
             self._view.typed(number, line.text, to, self._at_ms())
-        count = len(self._unsent) - len(kept)
-        self._unsent = kept
+        count = total - len(kept)
         absent = {line.to.name: "" for line in kept if line.to}
         self._notice(sentences.resent(count, list(absent)))
 
@@ -421,7 +426,7 @@ class Desk:
 
     def _verify(self, intent: commands.Verify) -> None:
         conversation = self._conversation
-        if not intent.name:
+        if not intent.name or names.key(intent.name) == names.key(conversation.username):
             self._rows(sentences.own_fingerprint(conversation))
             return
         peer = self._peer(intent.name)
@@ -548,6 +553,8 @@ class Desk:
             refused is not None
             and refused.status == 401
             and not refused.authentic
+            # A member may be typing: what was meant for the room must not become a password.
+            and not self._was_welcomed
             and self._can_ask()
         )
         if refused is not None and asks:
@@ -591,7 +598,8 @@ class Desk:
             self.wants_dial = True
             return
         self.failed("", now, at_least_s=refused.retry_after_s if refused else 0)
-        if refused is not None and status not in (*QUIET, self._told_status):
+        is_said = refused is not None and refused.authentic and status == 503
+        if refused is not None and not is_said and status not in (*QUIET, self._told_status):
             self._told_status = status
             self._notice(sentences.refused(refused, self._conversation.username))
 
@@ -643,7 +651,8 @@ class Desk:
         """Leave: the goodbye first if it can be said, then LEAVE, two seconds at most."""
         conversation = self._conversation
         if self._leave_by_s is not None or conversation.phase in (Phase.OFFLINE, Phase.JOINING):
-            self._leave_with(conversation.waiting)
+            is_unsaid = self._was_welcomed and bool(goodbye.strip())
+            self._leave_with(conversation.waiting + is_unsaid)
         elif conversation.phase is Phase.ENDED:
             self.exit_code = EXIT_REFUSED if self._ended else 0
         else:

@@ -154,7 +154,8 @@ def undelivered(event: Undelivered) -> list[str]:
         return [f"{what} not sent: others may have joined. /resend or /drop."]
     left = {line.to.name: "" for line in event.lines if line.to}
     have = "has" if len(left) == 1 else "have"
-    return [f"{what} not sent: {_listed(list(left))} {have} left. /resend or /drop."]
+    names_left = _listed(list(left))
+    return [f"{what} not sent: {names_left} {have} left, or is not trusted. /resend or /drop."]
 
 
 def resent(count: int, kept: Sequence[str]) -> str:
@@ -226,8 +227,9 @@ def changed_keys(conversation: Conversation, peer: Peer) -> list[str]:
     pin = conversation.pin(peer)
     old = "none" if pin is None else _grouped(fingerprint(pin.identity, peer.name))
     return [
-        f"Known fingerprint of {peer.name}: {old}",
-        f"The one it has now:   {_grouped(fingerprint(peer.card.identity, peer.name))}",
+        f"Fingerprint of {peer.name}, as it was known and as it is now:",
+        f"    {old}",
+        f"    {_grouped(fingerprint(peer.card.identity, peer.name))}",
         f"Ask {peer.name} by another way, such as a call, whether the key is new.",
     ]
 

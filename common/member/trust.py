@@ -19,6 +19,8 @@ from common.crypto.card import Card
 from common.errors import FileError, ProtocolError
 
 IDENTITY_BYTES = 32
+MAX_PINS = 20_000
+"""Names written down unasked; more stay in memory, or strangers could fill the file."""
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _SERVER_ID = re.compile(r"[A-Za-z0-9_-]{22}", re.ASCII)
 
@@ -112,7 +114,7 @@ class Pins:
         self._merge((server_id, names.key(username)), pin, replace=True)
 
     def _merge(self, key: Key, pin: Pin, *, replace: bool) -> Pin:
-        if self._path is None:
+        if self._path is None or (not replace and len(self._pins) >= MAX_PINS):
             pins = self._pins
         else:
             with files.locked(self._path):

@@ -220,6 +220,7 @@ def urls(text: str) -> list[tuple[int, int]]:
     return [match.span() for match in _URL.finditer(text)] if "://" in text else []
 
 
+@lru_cache(maxsize=4096)
 def skeleton(name: str) -> str:
     """Return what a name looks like: two names with one skeleton can be taken for each other."""
     seen = (c for c in unicodedata.normalize("NFKD", name) if c not in _UNSEEN)

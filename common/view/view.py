@@ -86,7 +86,7 @@ VALUES = {
     "notify": ("on", "off", "all"),
 }
 MEANINGS = {
-    "mouse": "the wheel scrolls; the terminal selects with Shift",
+    "mouse": "on: the wheel scrolls, and the terminal selects with Shift",
     "joins": "rows of who comes and goes",
     "bell": "rings for mentions and direct messages; all: for every message",
     "notify": "desktop notices for the same, without the text",

@@ -462,7 +462,7 @@ class TestResuming:
         _, ace, _ = self.knock()
         refuses(ace, ace.incoming()[0])
 
-    def test_it_counts_what_was_missed_our_echoes_too(self) -> None:
+    def test_it_counts_the_messages_of_others_that_were_missed(self) -> None:
         table = Table()
         ace, bea = table.seat("ace", "bea")
         ace.conv.say("one")
@@ -472,8 +472,8 @@ class TestResuming:
         bea.say("two")
         assert bea.said == ["one"]
         ace.join()
-        # ace: key echo, message echo, bea's key and message.
-        assert ace.events[-1] == Back(4)
+        # Not the echoes of ace's own, nor bea's key.
+        assert ace.events[-1] == Back(1)
         assert (ace.echoed, ace.said) == (["one"], ["two"])
 
     def test_what_has_no_echo_is_sealed_anew_on_another_chain(self) -> None:
@@ -1191,3 +1191,45 @@ def test_a_marker_is_in_nothing_the_relay_receives_or_stores() -> None:
 def test_reencoding_is_lossless() -> None:
     record = Delivered(Kind.LEAVE, MemberId(1), RELAY, Seq(2), AT_MS, b"\0")
     assert reencoded(record) == record
+
+
+def test_more_members_than_a_room_can_have() -> None:
+    ace = Person(Table(), "ace")
+    ace.conv.opened(bytes(32), 1.0)
+    ace.conv.outgoing(1.0)
+    body = records.Welcome(bytes(15) + b"\1", MemberId(1), False, Seq(0), bytes(32), 2_000)
+    with pytest.raises(RemoteProtocolError, match="more members"):
+        ace.conv.receive(records.from_relay(Kind.WELCOME, body.encode()), 1.0)
+
+
+def test_the_card_of_a_join_that_was_cut_off_comes_among_what_was_missed() -> None:
+    table = Table()
+    ace, bea = table.seat("ace", "bea")
+    ace.cut()
+    table.now += 25 * 3600
+    bea.conv.say("while ace is away")
+    bea.send()
+    ace.knock()
+    ace.cut()
+    ace.join()
+    assert ace.conv.phase is Phase.LIVE
+    ace.conv.say("back")
+    ace.send()
+    table.all_read()
+    assert any(isinstance(event, Said) and event.text == "back" for event in bea.events)
+
+
+def test_a_direct_line_that_waits_for_one_who_loses_our_trust_is_reported() -> None:
+    table = Table()
+    ace, bob = table.seat("ace", "bob", secret=bytes(16))
+    ace.cut()
+    ace.conv.say("for bob alone", ace.peer(bob))
+    bob.conv._secret = None
+    bob.conv._card_age_s = 0.0
+    bob.send()
+    ace.events.clear()
+    ace.join()
+    assert [sent.kind for sent in ace.send()] == []
+    (undelivered,) = (event for event in ace.events if isinstance(event, Undelivered))
+    assert [line.text for line in undelivered.lines] == ["for bob alone"]
+    assert not ace.conv.waiting

@@ -8,6 +8,9 @@ import math
 import pytest
 
 import server
+from common.crypto import card as cards
+from common.crypto.identity import Identity
+from common.crypto.primitives import CardKey
 from common.errors import ProtocolError, Refused
 from common.log import memory
 from common.wire import records
@@ -541,3 +544,13 @@ class TestLag:
         room.read(ace.seat, ace.holder)
         with pytest.raises(Refused):
             room.check_lag(ace.seat, T + 200)
+
+
+def test_an_older_connection_does_not_wait_for_what_is_passed_to_a_newer_one() -> None:
+    card = cards.make(
+        Identity.generate(), bytes(16), bytes(32), "ace", CardKey.generate().public, None
+    )
+    seat = server.Seat(MemberId(1), card, object(), memory.Cursor(Seq(0), Seq(0)))
+    seat.passed.append(b"a chunk")
+    assert server._may_have_more(seat, b"a batch")
+    assert not server._may_have_more(seat, b"")
