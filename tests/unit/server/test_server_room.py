@@ -20,6 +20,7 @@ from common.wire.records import (
     RELAY,
     Delivered,
     Kind,
+    MemberId,
     Reason,
     Seq,
     Welcome,
