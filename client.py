@@ -428,8 +428,10 @@ class Client:
         addresses: list[tuple[int, tuple[object, ...]]] = []
         psk, problem, failure = b"", "", ("", 0)
         try:
-            member = member or _member(self._settings, self._view)
-            psk = member.stretch()
+            if member is None:
+                member, psk = _member_and_psk(self._settings, self._view)
+            else:
+                psk = member.stretch()
             found = socket.getaddrinfo(member.host, member.port, type=socket.SOCK_STREAM)
             addresses = [(family, address) for family, _, _, _, address in found]
         except TermchatError as refusal:
@@ -614,6 +616,31 @@ def _member(settings: config.ClientConfig, view: View) -> Member:
         raise UsageError(f"{problem}. Run: {sys.executable} -m pip install -r {wanted}") from None
     today = time.strftime("%Y-%m-%d")
     return Desk(settings, os.environ, view, time.monotonic, _at_ms, today)
+
+
+def _member_and_psk(settings: config.ClientConfig, view: View) -> tuple[Member, bytes]:
+    """Stretch the password beside the imports: neither needs what the other is busy with.
+
+    Raises:
+        UsageError: if the settings are wrong, or a package is missing.
+        FileError: if a file cannot be used.
+    """
+    early: list[bytes] = []
+
+    def stretch() -> None:
+        # What is wrong with KEY or a package is told by the thread that makes the member.
+        with contextlib.suppress(TermchatError, ImportError):
+            from common.crypto import ticket
+
+            given = settings.password
+            password = config.DEFAULT_PASSWORD if given is None else given
+            early.append(ticket.derive_psk(password, ticket.parse(settings.ticket).key))
+
+    thread = threading.Thread(target=stretch, name="stretch", daemon=True)
+    thread.start()
+    member = _member(settings, view)
+    thread.join()
+    return member, early[0] if early else member.stretch()
 
 
 def _exit_code(problem: TermchatError) -> int:
