@@ -121,7 +121,6 @@ class Peer:
         is_new: whether its name was never seen on this machine.
         came_seq: seq of the CARD by which it joined; 0 if it was here before us.
         came_ms: the relay's clock at that CARD; 0 if it was here before us.
-        last_ms: the relay's clock at its last record.
     """
 
     number: MemberId
@@ -130,7 +129,6 @@ class Peer:
     is_new: bool
     came_seq: Seq
     came_ms: int
-    last_ms: int
     room: ReceiveChains
     direct: ReceiveChains
     recipient: RecipientKey | None = None
@@ -669,7 +667,6 @@ class Conversation:
             raise ProtocolError("a card that is not the member's")
         was = peer.standing
         peer.card, peer.recipient = card, None
-        peer.last_ms = record.at_ms
         transcript.join(peer.number, card.hash)
         self._judge(peer)
         events = [] if peer.standing is was else self._standing_events(peer, record.at_ms)
@@ -681,7 +678,6 @@ class Conversation:
             raise ProtocolError("a record of no member")
         if record.to and not record.body:
             raise ProtocolError("mail without a body")
-        peer.last_ms = record.at_ms
         match record.kind:
             case Kind.LEAVE:
                 reason = records.leave_reason(record.body)
@@ -764,7 +760,6 @@ class Conversation:
             is_new=False,
             came_seq=seq,
             came_ms=at_ms,
-            last_ms=at_ms,
             room=ReceiveChains(sender, card.session, self._room_id, ROOM_DEST),
             direct=ReceiveChains(sender, card.session, self._room_id, self._session),
         )

@@ -68,8 +68,6 @@ class Reason(IntEnum):
 
 JOIN_HEAD_BYTES = AUTH_BYTES + LOG_ID_BYTES + 8 + 8
 WELCOME_BYTES = LOG_ID_BYTES + 4 + 1 + 8 + HASH_BYTES + 2
-MESSAGE_HEAD_BYTES = 4 + 4 + 8
-"""chain, index, seen: what stands before the ciphertext."""
 FETCH_BYTES = 16 + 4 + 2
 
 # What either side may send: the least and the most bytes of a body. A kind that is not listed is
