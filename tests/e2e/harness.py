@@ -442,11 +442,18 @@ class Screen:
         os.write(self._master, keys.encode() if isinstance(keys, str) else keys)
 
     def say(self, content: str) -> None:
-        """Type a line, and Enter once it is shown: two at a time would be a paste."""
+        """Type a line, Enter once it is shown, and wait for it to go: two would be a paste."""
         self.type(content)
-        if content:
-            self.wait_for(content[-8:])
+        if self.is_plain:
+            self.type("\r")
+            return
+        tail = content[-8:].rstrip()
+        self._house.until(lambda: self.input_row.endswith(tail), lambda: self.drawn)
         self.type("\r")
+        self._house.until(
+            lambda: not tail or not self.input_row.endswith(tail) or self.exit_code is not None,
+            lambda: self.drawn,
+        )
 
     def resize(self, rows: int, columns: int) -> None:
         self.terminal.resize(rows, columns)

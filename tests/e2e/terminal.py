@@ -30,6 +30,7 @@ _CURSES = re.compile(
     re.VERBOSE,
 )
 _LINES = re.compile(r"[\r\n\b]|\x1b\[[\d;]*m")
+_FRAME_BEGINS, _FRAME_ENDS = b"\x1b[?2026h", b"\x1b[?2026l"
 _FOREIGN = ("Cc", "Cf", "Cs", "Co", "Cn")
 
 
@@ -93,10 +94,18 @@ class Terminal:
         self.raw = bytearray()
         self._cells = _Cells(columns, rows)
         self._stream = _Stream(self._cells)
+        self._waiting = b""
 
     def feed(self, data: bytes) -> None:
+        """Take what was sent; like a terminal with synchronized output, show no half of a frame."""
         self.raw += data
-        self._stream.feed(data)
+        self._waiting += data
+        whole = len(self._waiting)
+        begins, ends = (self._waiting.rfind(mark) for mark in (_FRAME_BEGINS, _FRAME_ENDS))
+        if begins > ends:
+            whole = begins
+        self._stream.feed(self._waiting[:whole])
+        self._waiting = self._waiting[whole:]
 
     def reset(self) -> None:
         """Forget what is drawn, as pyte has no alternate screen that would."""
