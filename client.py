@@ -24,10 +24,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from common import config, names
 from common.errors import FileError, TermchatError, UsageError
@@ -140,8 +139,7 @@ class Member(Protocol):
         """Let go of the socket; what the link still has to say is tried once."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Prepared:
+class _Prepared(NamedTuple):
     """What the short-lived thread found out.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Flags and environment, merged into one frozen dataclass per program.
+"""Flags and environment, merged into one value per program.
 
 A flag beats the environment, which beats the default; it is decided here, once. Flags show in `ps`,
 so KEY and password may come from the environment too.
@@ -9,9 +9,8 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from common import names
 from common.errors import UsageError
@@ -30,8 +29,7 @@ MAX_LIMIT = 1e12
 """A limit so high is none."""
 
 
-@dataclass(frozen=True, slots=True)
-class ServerConfig:
+class ServerConfig(NamedTuple):
     """What `server.py` was told.
 
     Attributes:
@@ -59,8 +57,7 @@ class ServerConfig:
     inbound_bytes_s: float = DEFAULT_INBOUND_BYTES_S
 
 
-@dataclass(frozen=True, slots=True)
-class ClientConfig:
+class ClientConfig(NamedTuple):
     """What `client.py` was told.
 
     Attributes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from common import names
 from common.codec import Reader, Writer
@@ -29,8 +29,7 @@ _TAG_AT = _SIGNATURE_AT - KEY_BYTES
 _NO_TAG = bytes(KEY_BYTES)
 
 
-@dataclass(frozen=True, slots=True)
-class Card:
+class Card(NamedTuple):
     """A valid card (PROTOCOL.md 4.2); only `decode` and `make` build one.
 
     Attributes:

@@ -8,8 +8,7 @@ is dropped.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from common.crypto.primitives import KEY_BYTES, Aead, X25519Key, hkdf, sha256
 
@@ -78,8 +77,7 @@ class CipherState:
             self._aead = None
 
 
-@dataclass(frozen=True, slots=True)
-class Transport:
+class Transport(NamedTuple):
     """What a finished handshake gives.
 
     Attributes:

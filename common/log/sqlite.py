@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from common import files
 from common.errors import FileError
@@ -61,8 +62,7 @@ _REMOVE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Unit:
+class _Unit(NamedTuple):
     """Statements that are one: a crash keeps them all or none.
 
     Attributes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from common.codec import Reader, Writer, utf8
 from common.errors import ProtocolError, Unreadable, UsageError
@@ -13,15 +13,13 @@ PADDED_BYTES = 128
 _TEXT = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(NamedTuple):
     """What was said."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unsupported:
+class Unsupported(NamedTuple):
     """Content of a kind that this version does not know."""
 
     kind: int

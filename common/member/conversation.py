@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Final, assert_never
+from typing import Final, NamedTuple, assert_never
 
 from common import names
 from common.crypto import card as cards
@@ -162,8 +162,7 @@ class _Chain:
     holders: set[MemberId] = field(default_factory=set)
 
 
-@dataclass(frozen=True, slots=True)
-class _Unechoed:
+class _Unechoed(NamedTuple):
     """A stream record of ours that is not known to be in the log yet."""
 
     record: Sent
@@ -174,30 +173,26 @@ class _Unechoed:
 # Events, for whoever shows them.
 
 
-@dataclass(frozen=True, slots=True)
-class Joined:
+class Joined(NamedTuple):
     """We are a member; these were here before us."""
 
     others: Sequence[Peer]
 
 
-@dataclass(frozen=True, slots=True)
-class Back:
+class Back(NamedTuple):
     """We have caught up after a lost connection; so many messages of others had been missed."""
 
     missed: int
 
 
-@dataclass(frozen=True, slots=True)
-class Came:
+class Came(NamedTuple):
     """Somebody joined."""
 
     peer: Peer
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
+class Left(NamedTuple):
     """Somebody left."""
 
     peer: Peer
@@ -205,8 +200,7 @@ class Left:
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(NamedTuple):
     """An authentic text.
 
     Attributes:
@@ -248,15 +242,13 @@ class Warned:
     count: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Noticed:
+class Noticed(NamedTuple):
     """The relay's own words."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Undelivered:
+class Undelivered(NamedTuple):
     """Lines that will not be sent: their recipient left, or others may have joined since.
 
     Attributes:

@@ -8,9 +8,9 @@ is merged under a lock.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import NamedTuple
 
 from common import files, names
 from common.codec import base64url, from_base64url
@@ -54,8 +54,7 @@ _STANDING = {
 TRUSTED = frozenset(_STANDING.values())
 
 
-@dataclass(frozen=True, slots=True)
-class Pin:
+class Pin(NamedTuple):
     """Which identity a name has on a server.
 
     Attributes:

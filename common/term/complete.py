@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import Enum, auto
+from typing import NamedTuple
 
 
 class Argument(Enum):
@@ -15,8 +15,7 @@ class Argument(Enum):
     TEXT = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Sources:
+class Sources(NamedTuple):
     """What there is to complete with; made by the client when Tab is pressed.
 
     names: who is present, last speaker first. commands: for each, with its slash, what its
@@ -28,8 +27,7 @@ class Sources:
     paths: Callable[[str], Iterable[str]]
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
+class Completion(NamedTuple):
     """What can stand between two places of the text, each with what must follow it."""
 
     start: int

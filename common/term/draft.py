@@ -6,7 +6,7 @@ import unicodedata
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from common.term.text import boundary, clean, cut, displayed, fitting, next_grapheme, width
 
@@ -14,8 +14,7 @@ DRAFT_BYTES = 65536  # UX.md 2
 _UNDO_STEPS = 100
 
 
-@dataclass(frozen=True, slots=True)
-class _Edit:
+class _Edit(NamedTuple):
     """One undo step: what was replaced by what, and what else was as it was before."""
 
     start: int
@@ -25,8 +24,7 @@ class _Edit:
     is_literal: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Layout:
+class Layout(NamedTuple):
     """The rows of the input that are drawn, and where in them the cursor stands."""
 
     rows: tuple[str, ...]
@@ -65,7 +63,7 @@ class Draft:
             last = self._edits[-1]
             if last.start + len(last.inserted) == start:
                 self._edits.pop()
-                edit = replace(last, inserted=last.inserted + new)
+                edit = last._replace(inserted=last.inserted + new)
         self._edits.append(edit)
         if start == end == 0 and new:
             self.is_literal = is_pasted

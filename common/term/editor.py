@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from enum import Enum, auto
+from typing import NamedTuple
 
 from common.term.complete import Completion, Sources, complete
 from common.term.draft import DRAFT_BYTES, Draft, Layout, Rows, is_wordly
@@ -44,8 +44,7 @@ class Action(Enum):
     FIND_NEWER = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Submit:
+class Submit(NamedTuple):
     """A line was entered.
 
     is_literal: it was pasted or has several lines, so it is no command whatever it says.
@@ -55,8 +54,7 @@ class Submit:
     is_literal: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Scroll:
+class Scroll(NamedTuple):
     """Move the history by rows, to older ones if positive."""
 
     rows: int
@@ -94,16 +92,14 @@ class _Kind(Enum):
     CHORD = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
+class _Line(NamedTuple):
     """A text with the way it came: in history, or killed."""
 
     text: str
     is_literal: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Search:
+class _Search(NamedTuple):
     """A search through the input history.
 
     at: the entry found last. is_failed: no entry older than that has the query.
@@ -196,8 +192,8 @@ class Editor:
                 self._type(clean(text))
             case Paste(text, is_cut):
                 self._paste(clean(text), is_cut=is_cut)
-            case Key(name, count):
-                return self._press(name, count)
+            case Key(name, times):
+                return self._press(name, times)
             case Wheel(is_up):
                 return Scroll(_WHEEL_ROWS if is_up else -_WHEEL_ROWS)
             case Focus():
@@ -219,16 +215,16 @@ class Editor:
         shown, at = self._found(self._search)
         return Rows(0).layout(shown, at, prompt, columns, max_rows)
 
-    def _press(self, name: str, count: int) -> Outcome | None:
+    def _press(self, name: str, times: int) -> Outcome | None:
         if self._last is _Kind.CHORD and name == "ctrl-e":
             return Action.EDIT
         if name in _ACTIONS:
             return _ACTIONS[name]
-        if count > 1 and not self.text:
-            return Scroll(count if name == "up" else -count)
+        if times > 1 and not self.text:
+            return Scroll(times if name == "up" else -times)
         outcome = None
         if command := self._commands.get(name):
-            for _ in range(count):
+            for _ in range(times):
                 outcome = command()
         return outcome
 
@@ -325,7 +321,7 @@ class Editor:
         if self._last is _Kind.KILLED and self._kills:
             before = self._kills.pop()
             first, second = (killed, before) if to < self.cursor else (before, killed)
-            killed = replace(first, text=first.text + second.text)
+            killed = first._replace(text=first.text + second.text)
         self._kills.append(killed)
         self._put(start, end, "")
         self._now = _Kind.KILLED
@@ -415,12 +411,12 @@ class Editor:
                 self._find(search.query, search.at)
             case Key("esc" | "ctrl-g" | "ctrl-c"):
                 self._search = None
-            case Key(name, count):
+            case Key(name, times):
                 self._search = None
                 if search.at < len(self._history):
                     self._recall(self._history[search.at])
                 if name not in ("enter", "ctrl-j"):
-                    return self._press(name, count)
+                    return self._press(name, times)
             case Wheel(is_up):
                 return Scroll(_WHEEL_ROWS if is_up else -_WHEEL_ROWS)
             case Focus():

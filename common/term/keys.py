@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 # A terminal sends a sequence at once; a lone ESC that stays alone this long is the Esc key.
 _ESCAPE_S = 0.05
@@ -17,26 +17,23 @@ _TYPED_BYTES = 16
 PASTE_LIMIT_BYTES = 65536
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(NamedTuple):
     """Typed characters: none of the C0 controls, but not clean yet."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """A key: `a` with modifiers in the order `ctrl-alt-shift-`, or `enter tab esc up f1` and so on.
 
-    count: how many equal Up or Down came in a run in one read, the wheel of many terminals.
+    times: how many equal Up or Down came in a run in one read, the wheel of many terminals.
     """
 
     name: str
-    count: int = 1
+    times: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Paste:
+class Paste(NamedTuple):
     """Pasted text, with its line ends as newlines, but not clean yet.
 
     is_cut: the paste was longer than PASTE_LIMIT_BYTES, the rest is gone.
@@ -46,15 +43,13 @@ class Paste:
     is_cut: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Wheel:
+class Wheel(NamedTuple):
     """The mouse wheel by one step, up or down."""
 
     is_up: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Focus:
+class Focus(NamedTuple):
     """The terminal window gained or lost the focus."""
 
     is_gained: bool
@@ -114,7 +109,7 @@ class Keys:
     """What the terminal sends, as events; owned by the screen.
 
     Where the bytes are cut into reads changes no event but three that are about reads: Esc, an
-    unbracketed paste, and `Key.count`.
+    unbracketed paste, and `Key.times`.
 
     terminfo: the terminal's own strings, each with the name of its key.
     """
@@ -321,8 +316,8 @@ def _in_runs(events: list[KeyEvent]) -> list[KeyEvent]:
     for event in events:
         last = joined[-1] if joined else None
         match event, last:
-            case Key("up" | "down" as name), Key(before, count) if name == before:
-                joined[-1] = Key(name, count + 1)
+            case Key("up" | "down" as name), Key(before, times) if name == before:
+                joined[-1] = Key(name, times + 1)
             case _:
                 joined.append(event)
     return joined

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, auto
+from typing import NamedTuple
 
 from common.term.draft import Draft, Layout
 from common.term.keys import Key, KeyEvent, Paste, Text
@@ -18,8 +18,7 @@ class Reply(Enum):
     ENDED = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What was entered; is_literal: it was pasted, so it is no command."""
 
     text: str

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum, auto
 from time import struct_time
+from typing import NamedTuple
 
 from common.term.text import cut, displayed, fitting, next_grapheme, urls, width
 
@@ -32,8 +32,7 @@ _MONTHS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Style:
+class Style(NamedTuple):
     """How a span is drawn; colour is an ANSI number, None the default."""
 
     bold: bool = False
@@ -61,8 +60,7 @@ _UNDERLINE = Style(underline=True)
 _FOUND, _FOUND_NOW = REVERSE, Style(bold=True, reverse=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """A piece of a row: clean, displayed text in one style."""
 
     text: str
@@ -93,8 +91,7 @@ class Mark(Enum):
     DIRECT = ">"
 
 
-@dataclass(frozen=True, slots=True)
-class Who:
+class Who(NamedTuple):
     """Who said something, as it is drawn. Shared by all entries of one person."""
 
     name: str
@@ -104,22 +101,23 @@ class Who:
 NOBODY = Who("", PLAIN)
 
 
-@dataclass(slots=True)
 class Entry:
     """One entry of the history. There are many: no field may cost what its neighbour has too.
 
     minute: minutes since 1970. text: clean, not displayed yet.
     """
 
-    minute: int
-    who: Who
-    kind: Kind
-    mark: Mark
-    text: str
+    __slots__ = ("kind", "mark", "minute", "text", "who")
+
+    def __init__(self, minute: int, who: Who, kind: Kind, mark: Mark, text: str) -> None:
+        self.minute = minute
+        self.who = who
+        self.kind = kind
+        self.mark = mark
+        self.text = text
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(NamedTuple):
     """What the drawing of an entry depends on besides itself.
 
     colours: 0, 8 or 256. found: what to mark, is_current: as the match jumped to.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import chain, islice
 from time import struct_time
+from typing import NamedTuple
 
 from common.term.rows import (
     BOLD,
@@ -41,8 +41,7 @@ _ABSENT_S = 300.0
 _COPIED = (Kind.SAY, Kind.ACTION, Kind.BARE)
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """What is shown as one entry; nothing of it needs to be clean.
 
     at_ms: wall clock. identity: chooses the colour of the name. is_own: said by this client.
@@ -57,27 +56,26 @@ class Line:
     is_own: bool = False
 
 
-@dataclass(slots=True)
 class _Pending:
     """An own line whose echo has not come."""
 
-    key: int
-    entry: Entry
-    since: float
-    is_waiting: bool = False
+    def __init__(self, key: int, entry: Entry, since: float) -> None:
+        self.key = key
+        self.entry = entry
+        self.since = since
+        self.is_waiting = False
 
 
-@dataclass(slots=True)
 class _Coming:
     """A row that tells that a person left, and may yet be folded with what follows."""
 
-    number: int
-    at_ms: int
-    times: int = 0
+    def __init__(self, number: int, at_ms: int) -> None:
+        self.number = number
+        self.at_ms = at_ms
+        self.times = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Anchor:
+class _Anchor(NamedTuple):
     """What is at the bottom of the screen: an entry, and how many of its rows are below."""
 
     number: int

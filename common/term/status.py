@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from common.term.rows import REVERSE, WIDE_COLUMNS, Row, Span, Style
 from common.term.text import clean, cut, displayed, width
@@ -17,8 +17,7 @@ _LOUD = Style(bold=True, reverse=True)
 _LOUD_FIELDS = ("changed", "warning", "notice")
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(NamedTuple):
     """What the status row may say; nothing of it needs to be clean.
 
     state: a word or sentence, empty when live. here: members, 0 if unknown. changed: whose identity

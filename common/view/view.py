@@ -7,16 +7,14 @@ foreign text, and is cleaned on its way to a cell. It has no clock: `now` is wha
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from common.term.complete import Sources
 from common.term.editor import Action, Submit
 from common.term.prompt import Answer, Prompt, Reply
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """Something said, as a view shows it; not cleaned yet.
 
     Attributes:
@@ -37,8 +35,7 @@ class Message:
     to: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Presence:
+class Presence(NamedTuple):
     """Somebody came or left; `here` counts who is now."""
 
     name: str
@@ -49,8 +46,7 @@ class Presence:
     here: int
 
 
-@dataclass(frozen=True, slots=True)
-class Status:
+class Status(NamedTuple):
     """What the status row tells.
 
     Attributes:
@@ -68,15 +64,15 @@ class Status:
     hint: str = ""
 
 
-@dataclass(slots=True)
 class Options:
     """What `/set` changes (UX.md 3)."""
 
-    mouse: str = "off"
-    joins: str = "on"
-    bell: str = "on"
-    notify: str = "off"
-    notify_words: str = ""
+    def __init__(self) -> None:
+        self.mouse = "off"
+        self.joins = "on"
+        self.bell = "on"
+        self.notify = "off"
+        self.notify_words = ""
 
 
 VALUES = {

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final
+from typing import Final, NamedTuple
 
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidURI
@@ -86,8 +85,7 @@ TRANSITIONS: Final[dict[tuple[State, Step], State]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Upgrade:
+class Upgrade(NamedTuple):
     """A whole request came in; nothing in it is checked yet but its size.
 
     Attributes:
@@ -99,15 +97,13 @@ class Upgrade:
     forwarded_for: str
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """The relay accepted us; records may flow."""
 
     handshake_hash: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Closed:
+class Closed(NamedTuple):
     """The connection is over, or about to be.
 
     Attributes:

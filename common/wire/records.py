@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NewType
+from typing import NamedTuple, NewType
 
 from common import names
 from common.codec import Reader, Writer, utf8
@@ -108,8 +108,7 @@ _MEMBER = struct.Struct(">HBIIQQI")
 _NOWHERE = (0, 0, 0, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(NamedTuple):
     """A record on its way to the relay."""
 
     kind: Kind
@@ -121,8 +120,7 @@ class Sent:
         return _SENT.pack(self.kind, self.to) + self.body
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
+class Delivered(NamedTuple):
     """A record from the relay.
 
     Attributes:
@@ -226,8 +224,7 @@ def split(plaintext: bytes) -> Iterator[bytes]:
         at += size
 
 
-@dataclass(frozen=True, slots=True)
-class Hello:
+class Hello(NamedTuple):
     """Who knocks: the payload of handshake message 1 (PROTOCOL.md 3.1)."""
 
     session: bytes
@@ -261,8 +258,7 @@ class Hello:
         return cls(session, identity, room, username)
 
 
-@dataclass(frozen=True, slots=True)
-class Join:
+class Join(NamedTuple):
     """A client's first record (PROTOCOL.md 4.3); a fresh one has log_id and both seqs zero."""
 
     auth: bytes
@@ -334,8 +330,7 @@ class Welcome:
         return cls(log_id, MemberId(number), resumed == 1, Seq(seq), h, count)
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+class Member(NamedTuple):
     """One who was here before a fresh joiner."""
 
     number: MemberId
@@ -358,8 +353,7 @@ class Member:
         return member
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(NamedTuple):
     """The body of ERROR: why the relay ends the connection (PROTOCOL.md 3.3)."""
 
     status: int

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import sys
 import time
-from dataclasses import replace
 
 import pytest
 
@@ -301,7 +300,7 @@ def test_a_forged_message(house: House) -> None:
     at.bea.conversation.say("forged")
     for record in at.bea.conversation.outgoing(time.monotonic()):
         if record.kind is Kind.MESSAGE:
-            record = replace(record, body=record.body[:-1] + bytes([record.body[-1] ^ 1]))
+            record = record._replace(body=record.body[:-1] + bytes([record.body[-1] ^ 1]))
         at.bea._pipe.link.send(record)
     at.bea._pipe.flush()
     at.ace.wait_for("A message claiming to be from bea failed authentication: it is forged")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
@@ -101,7 +100,7 @@ class Raw:
         card = card or self.card()
         auth = cards.prove(self.identity, card, self.link.handshake_hash)
         join = Join(auth, bytes(16), Seq(0), Seq(0), card.encoded)
-        join = replace(join, **fields)  # type: ignore[arg-type] # fields by their names
+        join = join._replace(**fields)  # type: ignore[arg-type] # fields by their names
         self.link.send(Sent(Kind.JOIN, RELAY, join.encode()))
         self.flow()
         return self

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -70,15 +69,15 @@ def test_room_records_are_the_same_for_all() -> None:
 def test_mail_goes_to_one_and_its_echo_to_the_other() -> None:
     log = log_of(ONE, TWO, THREE)
     sent = mail(log, ONE, TWO)
-    assert read(log, TWO, start()) == [replace(sent, seq=Seq(1))]
-    assert read(log, ONE, start()) == [replace(sent, seq=Seq(1), body=b"")]
+    assert read(log, TWO, start()) == [sent._replace(seq=Seq(1))]
+    assert read(log, ONE, start()) == [sent._replace(seq=Seq(1), body=b"")]
     assert read(log, THREE, start()) == []
 
 
 def test_mail_to_nobody_is_echoed_all_the_same() -> None:
     log = log_of(ONE)
     sent = mail(log, ONE, THREE)
-    assert read(log, ONE, start()) == [replace(sent, seq=Seq(1), body=b"")]
+    assert read(log, ONE, start()) == [sent._replace(seq=Seq(1), body=b"")]
 
 
 def test_a_cursor_reads_on_where_it_stands() -> None:
@@ -130,7 +129,7 @@ def test_every_seat_reads_one_list_in_order_of_arrival(acts: list[Act]) -> None:
             for reader, body in ((to, record.body), (sender, b"")):
                 if reader in model:
                     seqs[reader] += 1
-                    model[reader].append(replace(record, seq=Seq(seqs[reader]), body=body))
+                    model[reader].append(record._replace(seq=Seq(seqs[reader]), body=body))
         else:
             batch = log.read(MemberId(sender), cursors[sender], limit)
             assert len(batch) <= max(limit, 0)

@@ -7,7 +7,6 @@ do.
 from __future__ import annotations
 
 import secrets
-from dataclasses import replace
 from functools import cache
 
 import server
@@ -196,4 +195,4 @@ def altered(record: Delivered, at: int) -> Delivered:
     """The record with one bit of its body turned."""
     body = bytearray(record.body)
     body[at] ^= 1
-    return replace(record, body=bytes(body))
+    return record._replace(body=bytes(body))

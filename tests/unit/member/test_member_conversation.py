@@ -211,15 +211,15 @@ class Two:
 
 
 FAULTS: dict[str, Callable[[Two], Delivered]] = {
-    "a room seq that is not the next": lambda two: replace(
-        two.ace.forge(Kind.LEAVE, two.bea.number, b"\0"), seq=Seq(h_of(two.ace)[0])
-    ),
-    "a room seq that skips one": lambda two: replace(
-        two.ace.forge(Kind.LEAVE, two.bea.number, b"\0"), seq=Seq(h_of(two.ace)[0] + 2)
-    ),
-    "a mail seq that skips one": lambda two: replace(
-        two.ace.forge(Kind.MESSAGE, two.bea.number, bytes(96), to=two.ace.number), seq=Seq(2)
-    ),
+    "a room seq that is not the next": lambda two: two.ace.forge(
+        Kind.LEAVE, two.bea.number, b"\0"
+    )._replace(seq=Seq(h_of(two.ace)[0])),
+    "a room seq that skips one": lambda two: two.ace.forge(
+        Kind.LEAVE, two.bea.number, b"\0"
+    )._replace(seq=Seq(h_of(two.ace)[0] + 2)),
+    "a mail seq that skips one": lambda two: two.ace.forge(
+        Kind.MESSAGE, two.bea.number, bytes(96), to=two.ace.number
+    )._replace(seq=Seq(2)),
     "the LEAVE of no member": lambda two: two.ace.forge(Kind.LEAVE, MemberId(9), b"\0"),
     "a MESSAGE of no member": lambda two: two.ace.forge(Kind.MESSAGE, MemberId(9), bytes(96)),
     "mail of no member": lambda two: two.ace.forge(
@@ -309,15 +309,15 @@ def test_a_number_used_before_is_the_relays_fault() -> None:
 def test_what_does_not_apply_is_ignored() -> None:
     table = Table()
     ace, bea = table.seat("ace", "bea")
-    notice = replace(
-        records.from_relay(Kind.NOTICE, b"hello"), sender=MemberId(7), to=MemberId(7), seq=Seq(7)
+    notice = records.from_relay(Kind.NOTICE, b"hello")._replace(
+        sender=MemberId(7), to=MemberId(7), seq=Seq(7)
     )
     assert ace.take(notice) == [Noticed("hello")]
     # One that served or asks for a file may be unknown still, or no longer known.
     for kind, body in ((Kind.FETCH, bytes(22)), (Kind.CHUNK, bytes(36))):
         assert ace.take(ace.forge(kind, MemberId(9), body, to=ace.number)) == []
         assert ace.take(ace.forge(kind, bea.number, body, to=ace.number)) == []
-    (left,) = ace.take(replace(ace.forge(Kind.LEAVE, bea.number, b"\1"), to=MemberId(7)))
+    (left,) = ace.take(ace.forge(Kind.LEAVE, bea.number, b"\1")._replace(to=MemberId(7)))
     assert isinstance(left, Left)
 
 
@@ -341,11 +341,11 @@ def test_an_echo_out_of_order_is_the_relays_fault() -> None:
     ace.conv.say("two")
     ace.send()
     key_bea, key_col, one, two = ace.incoming()
-    refuses(ace, replace(one, body=two.body))
-    refuses(ace, replace(key_bea, to=col.number))
-    refuses(ace, replace(key_bea, kind=Kind.MESSAGE))
+    refuses(ace, one._replace(body=two.body))
+    refuses(ace, key_bea._replace(to=col.number))
+    refuses(ace, key_bea._replace(kind=Kind.MESSAGE))
     ace.take(key_bea)
-    refuses(ace, replace(key_col, to=bea.number))
+    refuses(ace, key_col._replace(to=bea.number))
     assert ace.echoed == []
 
 
@@ -880,8 +880,8 @@ class TestNegative:
             bea.incoming(), key=lambda record: (record.kind is Kind.MESSAGE, record.seq)
         )
         assert dropped.sender == col.number
-        bea.take(replace(key, seq=Seq(1)))
-        (warned,) = bea.take(replace(message, seq=Seq(message.seq - 1)))
+        bea.take(key._replace(seq=Seq(1)))
+        (warned,) = bea.take(message._replace(seq=Seq(message.seq - 1)))
         assert isinstance(warned, Warned)
         assert warned.trouble is Trouble.UNAUTHENTIC
         assert bea.said == []
@@ -895,8 +895,8 @@ class TestNegative:
         *keys, one, two = col.incoming()
         for key in keys:
             col.take(key)
-        col.take(replace(two, seq=one.seq))
-        col.take(replace(one, seq=two.seq))
+        col.take(two._replace(seq=one.seq))
+        col.take(one._replace(seq=two.seq))
         ace.read()
         bea.read()
         bea.say("and three")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -240,4 +239,4 @@ class TestFile:
 
 
 def test_a_pin_is_a_value() -> None:
-    assert replace(pin(), date="2025-01-01") != pin()
+    assert pin()._replace(date="2025-01-01") != pin()

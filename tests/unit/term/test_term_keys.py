@@ -210,8 +210,8 @@ def joined(received: list[KeyEvent]) -> list[KeyEvent]:
     result: list[KeyEvent] = []
     for event in received:
         match event, result[-1] if result else None:
-            case Key(name, count), _:
-                result += [Key(name)] * count
+            case Key(name, times), _:
+                result += [Key(name)] * times
             case Text(new), Text(old):
                 result[-1] = Text(old + new)
             case _:
