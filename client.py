@@ -427,9 +427,8 @@ class Client:
         psk, problem, failure = b"", "", ("", 0)
         try:
             if member is None:
-                member, psk = _member_and_psk(self._settings, self._view)
-            else:
-                psk = member.stretch()
+                member = _member(self._settings, self._view)
+            psk = member.stretch()
             found = socket.getaddrinfo(member.host, member.port, type=socket.SOCK_STREAM)
             addresses = [(family, address) for family, _, _, _, address in found]
         except TermchatError as refusal:
@@ -607,38 +606,21 @@ def _member(settings: config.ClientConfig, view: View) -> Member:
         FileError: if a file cannot be used.
     """
     try:
-        # Here, because nobody should wait for a screen as long as this takes.
+        # Here, because nobody should wait for a screen as long as this takes. The password first:
+        # stretching it takes as long as the other imports, and needs no GIL.
+        from concurrent.futures import ThreadPoolExecutor
+
+        from common.crypto import ticket
+
+        key = ticket.parse(settings.ticket).key
+        psk = ThreadPoolExecutor(1).submit(ticket.derive_psk, settings.offered_password, key)
+
         from common.member.desk import Desk
     except ImportError as problem:
         wanted = Path(__file__).with_name("requirements.txt")
         raise UsageError(f"{problem}. Run: {sys.executable} -m pip install -r {wanted}") from None
     today = time.strftime("%Y-%m-%d")
-    return Desk(settings, os.environ, view, time.monotonic, _at_ms, today)
-
-
-def _member_and_psk(settings: config.ClientConfig, view: View) -> tuple[Member, bytes]:
-    """Stretch the password beside the imports: neither needs what the other is busy with.
-
-    Raises:
-        UsageError: if the settings are wrong, or a package is missing.
-        FileError: if a file cannot be used.
-    """
-    early: list[bytes] = []
-
-    def stretch() -> None:
-        # What is wrong with KEY or a package is told by the thread that makes the member.
-        with contextlib.suppress(TermchatError, ImportError):
-            from common.crypto import ticket
-
-            given = settings.password
-            password = config.DEFAULT_PASSWORD if given is None else given
-            early.append(ticket.derive_psk(password, ticket.parse(settings.ticket).key))
-
-    thread = threading.Thread(target=stretch, name="stretch", daemon=True)
-    thread.start()
-    member = _member(settings, view)
-    thread.join()
-    return member, early[0] if early else member.stretch()
+    return Desk(settings, os.environ, view, time.monotonic, _at_ms, today, psk.result)
 
 
 def _exit_code(problem: TermchatError) -> int:

@@ -79,6 +79,11 @@ class ClientConfig(NamedTuple):
     colour: bool = True
     log: Path | None = None
 
+    @property
+    def offered_password(self) -> str:
+        """What the relay is shown before anybody is asked."""
+        return DEFAULT_PASSWORD if self.password is None else self.password
+
 
 class _Parser(argparse.ArgumentParser):
     """argparse, but a mistake is an exception with one sentence."""

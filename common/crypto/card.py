@@ -6,18 +6,9 @@ from typing import NamedTuple
 
 from common import names
 from common.codec import Reader, Writer
+from common.crypto.hashing import KEY_BYTES, hmac_sha256, label, same, sha256
 from common.crypto.identity import Identity
-from common.crypto.primitives import (
-    CARD_KEY_BYTES,
-    KEY_BYTES,
-    SIGNATURE_BYTES,
-    RecipientKey,
-    hmac_sha256,
-    label,
-    same,
-    sha256,
-    verify,
-)
+from common.crypto.primitives import CARD_KEY_BYTES, SIGNATURE_BYTES, RecipientKey, verify
 from common.errors import ProtocolError, UsageError
 
 SESSION_BYTES = 16

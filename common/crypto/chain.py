@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from common.crypto.card import SESSION_BYTES
+from common.crypto.hashing import KEY_BYTES, hmac_sha256, label, random_bytes
 from common.crypto.identity import Identity
 from common.crypto.primitives import (
-    KEY_BYTES,
     SEALED_OVERHEAD_BYTES,
     SIGNATURE_BYTES,
     TAG_BYTES,
@@ -22,9 +22,6 @@ from common.crypto.primitives import (
     RecipientKey,
     VerifyKey,
     hkdf_expand,
-    hmac_sha256,
-    label,
-    random_bytes,
 )
 from common.errors import LocalProtocolError, ProtocolError, Unauthentic, Unreadable
 

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from common import names
-from common.crypto.primitives import SigningKey, X25519Key, label, sha512
+from common.crypto.hashing import label, sha512
+from common.crypto.primitives import SigningKey, X25519Key
 from common.crypto.ticket import key_text
 from common.errors import FileError
 from common.files import create_private, read_private

@@ -10,7 +10,8 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple, Protocol
 
-from common.crypto.primitives import KEY_BYTES, Aead, X25519Key, hkdf, sha256
+from common.crypto.hashing import KEY_BYTES, sha256
+from common.crypto.primitives import Aead, X25519Key, hkdf
 
 PROLOGUE = b"termchat.v1"
 EPHEMERAL_BYTES = 32

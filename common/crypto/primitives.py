@@ -6,10 +6,6 @@ a program then refuses to start, as PROTOCOL.md 10 wants.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
-import secrets
-
 from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -25,12 +21,10 @@ from cryptography.hazmat.primitives.hpke import (
     Suite,
 )
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
-from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
+from common.crypto.hashing import KEY_BYTES
 from common.errors import FileError, ProtocolError, Unauthentic
 
-KEY_BYTES = 32
-"""Every symmetric key, X25519 key, Ed25519 seed and hash of ours."""
 SIGNATURE_BYTES = 64
 TAG_BYTES = 16
 MLKEM_PUBLIC_BYTES = 1184
@@ -58,36 +52,6 @@ if not supports_mlkem():
     raise ImportError("this build of cryptography has no ML-KEM")
 
 
-def label(name: str) -> bytes:
-    """Return L(name), which keeps the uses of one key or hash apart (PROTOCOL.md, head)."""
-    return b"termchat.v1 " + name.encode("ascii") + b"\0"
-
-
-def random_bytes(size: int) -> bytes:
-    """Return `size` bytes nobody can guess."""
-    return secrets.token_bytes(size)
-
-
-def same(a: bytes, b: bytes) -> bool:
-    """Compare in a time that does not tell where the two differ."""
-    return hmac.compare_digest(a, b)
-
-
-def sha256(*parts: bytes) -> bytes:
-    """Return the SHA-256 of the parts, joined."""
-    return hashlib.sha256(b"".join(parts)).digest()
-
-
-def sha512(*parts: bytes) -> bytes:
-    """Return the SHA-512 of the parts, joined."""
-    return hashlib.sha512(b"".join(parts)).digest()
-
-
-def hmac_sha256(key: bytes, *parts: bytes) -> bytes:
-    """Return the HMAC-SHA-256 of the parts, joined."""
-    return hmac.digest(key, b"".join(parts), "sha256")
-
-
 def hkdf(secret: bytes, *, info: bytes, size: int, salt: bytes | None = None) -> bytes:
     """Extract and expand (RFC 5869)."""
     return HKDF(_SHA256, size, salt, info).derive(secret)
@@ -96,11 +60,6 @@ def hkdf(secret: bytes, *, info: bytes, size: int, salt: bytes | None = None) ->
 def hkdf_expand(key: bytes, *, info: bytes, size: int) -> bytes:
     """Expand only (RFC 5869 2.3); `key` is uniform already."""
     return HKDFExpand(_SHA256, size, info).derive(key)
-
-
-def scrypt(password: bytes, salt: bytes) -> bytes:
-    """Stretch a password (RFC 7914) with the cost of PROTOCOL.md 2; the GIL is free meanwhile."""
-    return Scrypt(salt, KEY_BYTES, n=2**15, r=8, p=1).derive(password)
 
 
 class Aead:

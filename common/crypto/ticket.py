@@ -9,7 +9,7 @@ import unicodedata
 from dataclasses import dataclass
 
 from common.codec import base64url, from_base64url
-from common.crypto.primitives import KEY_BYTES, hkdf, label, scrypt, sha256
+from common.crypto.hashing import KEY_BYTES, label, scrypt, sha256
 from common.errors import ProtocolError, UsageError
 
 KEY_CHARS = 44
@@ -132,6 +132,9 @@ def peer_keys(fernet_key: bytes) -> PeerKeys:
     """Derive what both peers use from the 32 bytes they share (PROTOCOL.md 2, peer to peer)."""
     if len(fernet_key) != KEY_BYTES:
         raise UsageError("The shared key is not 32 bytes.")
+    # Here, so that a password is stretched before `cryptography` is imported.
+    from common.crypto.primitives import hkdf
+
     return PeerKeys(
         static_private=hkdf(fernet_key, info=label("p2p static"), size=KEY_BYTES),
         psk=hkdf(fernet_key, info=label("p2p psk"), size=KEY_BYTES),

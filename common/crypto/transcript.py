@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from common.crypto.primitives import label, sha256
+from common.crypto.hashing import label, sha256
 
 KEPT_RECORDS = 4352
 """PROTOCOL.md 4.4: SEEN_WINDOW, and room for what is on its way."""

@@ -27,8 +27,9 @@ from common.crypto.chain import (
     peek,
     peek_key,
 )
+from common.crypto.hashing import random_bytes
 from common.crypto.identity import Identity
-from common.crypto.primitives import CardKey, RecipientKey, VerifyKey, random_bytes
+from common.crypto.primitives import CardKey, RecipientKey, VerifyKey
 from common.crypto.transcript import Transcript
 from common.errors import (
     LocalProtocolError,

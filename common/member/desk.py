@@ -103,8 +103,12 @@ class Desk:
         clock: Callable[[], float],
         at_ms: Callable[[], int],
         today: str,
+        psk: Callable[[], bytes],
     ) -> None:
         """Load who we are and whom we know.
+
+        Args:
+            psk: of the password in the settings; waits until it is stretched.
 
         Raises:
             UsageError: if KEY or the address cannot be used.
@@ -131,6 +135,7 @@ class Desk:
         self._clock = clock
         self._at_ms = at_ms
         self._password = settings.password
+        self._stretched = psk
         self._psk: bytes | None = None
         self._pipe: Pipe[ClientLink] | None = None
         self._inbox: deque[Delivered] = deque()
@@ -207,10 +212,7 @@ class Desk:
 
     def stretch(self) -> bytes:
         """Return the psk of the password; for the thread that dials, since it takes long."""
-        if self._psk is not None:
-            return self._psk
-        password = config.DEFAULT_PASSWORD if self._password is None else self._password
-        return ticket.derive_psk(password, self._ticket.key)
+        return self._psk or self._stretched()
 
     def dialled(self, psk: bytes) -> None:
         """Note that an attempt to connect begins with this psk."""
@@ -629,6 +631,7 @@ class Desk:
                 self._end("No password was given.", EXIT_REFUSED)
                 return
             self._password, self._psk = answer, None
+            self._stretched = lambda: ticket.derive_psk(answer, self._ticket.key)
             self.wants_dial = True
 
         self._ask("Password: ", answered, is_hidden=True)

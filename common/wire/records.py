@@ -1,4 +1,4 @@
-"""HELLO and every record, as frozen dataclasses.
+"""HELLO and every record, as values.
 
 PROTOCOL.md 3.1, 4.1. A record is an envelope with a body: `Sent` towards the relay, `Delivered`
 from it. The bodies that the relay itself understands have dataclasses here; those of SENDER_KEY,

@@ -75,6 +75,7 @@ class At:
             lambda: self.world.now,
             lambda: 5,
             "2026-11-21",
+            lambda: world.psk,
         )
         self.desk.dialled(world.psk)
         self.up: Wire | None = None

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from common.codec import Writer
 from common.crypto import card
 from common.crypto.card import CARD_BYTES
+from common.crypto.hashing import label
 from common.crypto.identity import Identity
-from common.crypto.primitives import CardKey, label
+from common.crypto.primitives import CardKey
 from common.errors import ProtocolError
 from tests.unit.crypto.vectors import ACE, ROOM_ID, TERMCHAT, ZOE, flips, unhex
 

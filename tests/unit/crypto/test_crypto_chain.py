@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.crypto import chain, primitives
+from common.crypto import chain, hashing, primitives
 from common.crypto.chain import CHAIN_MESSAGES, ROOM_DEST, Opened, ReceiveChains, SendChain
 from common.crypto.identity import Identity
 from common.crypto.primitives import Aead, CardKey, RecipientKey, VerifyKey
@@ -211,7 +211,7 @@ def test_a_receiver_ratchets_256_forward_at_most() -> None:
 
 def test_the_last_position_there_can_be_is_no_trouble() -> None:
     receiving, last = _receive(), 2**32 - 1
-    info = primitives.label("key") + ROOM_ID + ACE.identity.public + ACE.session + ROOM_DEST
+    info = hashing.label("key") + ROOM_ID + ACE.identity.public + ACE.session + ROOM_DEST
     info += last.to_bytes(4) * 2 + ZOE.identity.public + ZOE.session
     _offer(receiving, last.to_bytes(4) * 2 + b"\0" + ZOE_PUBLIC.seal(bytes(32), info))
     body = _forge(ACE.identity, bytes(32), number=last, index=last)

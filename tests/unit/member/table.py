@@ -12,8 +12,8 @@ from functools import cache
 import server
 from common.crypto import card as cards
 from common.crypto import ticket
+from common.crypto.hashing import sha256
 from common.crypto.identity import Identity, RelayKey
-from common.crypto.primitives import sha256
 from common.log.memory import MemoryLog
 from common.member.conversation import Conversation, Event, Peer, Phase, Said, Trouble, Warned
 from common.member.trust import Pins

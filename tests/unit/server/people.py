@@ -9,8 +9,9 @@ import server
 from common.crypto import card as cards
 from common.crypto import ticket
 from common.crypto.card import Card
+from common.crypto.hashing import sha256
 from common.crypto.identity import Identity
-from common.crypto.primitives import CardKey, sha256
+from common.crypto.primitives import CardKey
 from common.crypto.transcript import Transcript
 from common.log.memory import MemoryLog
 from common.wire import records

@@ -1,0 +1,62 @@
+"""Hashes, randomness and password stretching: the primitives of the standard library.
+
+Apart from `common.crypto.primitives`, so that a client can stretch its password while it imports
+`cryptography`: each takes a tenth of a second.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+
+KEY_BYTES = 32
+"""Every symmetric key, X25519 key, Ed25519 seed and hash of ours."""
+
+_SCRYPT_N = 2**15
+_SCRYPT_R = 8
+_SCRYPT_BYTES = 2 * 128 * _SCRYPT_N * _SCRYPT_R
+"""Twice what it fills (RFC 7914 2); OpenSSL refuses to take more."""
+
+
+def label(name: str) -> bytes:
+    """Return L(name), which keeps the uses of one key or hash apart (PROTOCOL.md, head)."""
+    return b"termchat.v1 " + name.encode("ascii") + b"\0"
+
+
+def random_bytes(size: int) -> bytes:
+    """Return `size` bytes nobody can guess."""
+    return secrets.token_bytes(size)
+
+
+def same(a: bytes, b: bytes) -> bool:
+    """Compare in a time that does not tell where the two differ."""
+    return hmac.compare_digest(a, b)
+
+
+def sha256(*parts: bytes) -> bytes:
+    """Return the SHA-256 of the parts, joined."""
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+def sha512(*parts: bytes) -> bytes:
+    """Return the SHA-512 of the parts, joined."""
+    return hashlib.sha512(b"".join(parts)).digest()
+
+
+def hmac_sha256(key: bytes, *parts: bytes) -> bytes:
+    """Return the HMAC-SHA-256 of the parts, joined."""
+    return hmac.digest(key, b"".join(parts), "sha256")
+
+
+def scrypt(password: bytes, salt: bytes) -> bytes:
+    """Stretch a password (RFC 7914) with the cost of PROTOCOL.md 2; the GIL is free meanwhile."""
+    return hashlib.scrypt(
+        password,
+        salt=salt,
+        n=_SCRYPT_N,
+        r=_SCRYPT_R,
+        p=1,
+        maxmem=_SCRYPT_BYTES,
+        dklen=KEY_BYTES,
+    )
