@@ -1,19 +1,20 @@
-"""Flags and environment, merged into one value per program.
+"""Flags, environment and `config.ini`, merged into one value per program.
 
-A flag beats the environment, which beats the default; it is decided here, once. Flags show in `ps`,
-so KEY and password may come from the environment too.
+A flag beats the environment, which beats the file, which beats the default; it is decided here,
+once. Flags show in `ps`, so KEY and password may come from the environment or the file too.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
-from common import names
-from common.errors import UsageError
+from common import files, names
+from common.errors import FileError, UsageError
 
 DEFAULT_PORT = 1719
 DEFAULT_PASSWORD = "top_secret"  # noqa: S105 - public on purpose, and both programs say so
@@ -27,6 +28,59 @@ DEFAULT_BURST = 40.0
 DEFAULT_INBOUND_BYTES_S = 4 * 1024 * 1024.0
 MAX_LIMIT = 1e12
 """A limit so high is none."""
+
+FILE = "config.ini"
+MAX_FILE_BYTES = 64 * 1024
+PEER_PORT = 50_233
+"""What `--init` proposes: in the range that nobody is assigned (RFC 6335 6)."""
+PEER_RATE = 1_000.0
+PEER_BURST = 100.0
+"""MESSAGEs that a peer sends (PROTOCOL.md 2): who holds the one key they share is no stranger."""
+
+OPTIONS = ("mouse", "joins", "bell", "notify", "notify_words")
+"""What `/set` sets, as `common.view.view` knows it."""
+_RUN = "notify_command"
+_CLIENT = ("key", "username", "password", "url", "room", "ephemeral", "plain", "color")
+_SERVER = ("password", "port", "host", "room_size", "rooms", "threads", "grace", "data")
+_LIMITS = ("rate", "burst", "inbound")
+_KEYS = {
+    "parameters": frozenset(("ip", "port", "fernet_key", "username")),
+    "client": frozenset((*_CLIENT, *OPTIONS, _RUN)),
+    "server": frozenset((*_SERVER, *_LIMITS)),
+}
+"""Not home and log: a downloaded folder must not choose where we write."""
+_SECRETS = ("fernet_key", "key", "password")
+_OURS = re.compile(rb"^[ \t]*\[(parameters|client|server)\]", re.MULTILINE)
+_WORDS = {"yes": True, "on": True, "true": True, "1": True}
+_WORDS |= {"no": False, "off": False, "false": False, "0": False}
+
+
+class Option(NamedTuple):
+    """A setting of `/set`, and where it stands, for the sentence that refuses it."""
+
+    name: str
+    value: str
+    where: str
+
+
+class PeerConfig(NamedTuple):
+    """What `[parameters]` says (PROTOCOL.md 2, peer to peer), and flags beside it.
+
+    Attributes:
+        file: where it stands, for sentences.
+        ip: an address of this machine.
+        port: 1 to 65535.
+        fernet_key: as it was pasted.
+        mode: "listen", "connect", or "" to ask.
+        address: HOST:PORT to connect to; "" to ask.
+    """
+
+    file: Path
+    ip: str
+    port: int
+    fernet_key: str
+    mode: str = ""
+    address: str = ""
 
 
 class ServerConfig(NamedTuple):
@@ -42,6 +96,7 @@ class ServerConfig(NamedTuple):
         rate: CARD, MESSAGE and COMMAND records per second that a connection may send.
         burst: how many of them at once.
         inbound_bytes_s: what is read of a connection; twice as much at once.
+        warnings: sentences about what the file says and nobody reads.
     """
 
     password: str | None = None
@@ -55,6 +110,7 @@ class ServerConfig(NamedTuple):
     rate: float = DEFAULT_RATE
     burst: float = DEFAULT_BURST
     inbound_bytes_s: float = DEFAULT_INBOUND_BYTES_S
+    warnings: tuple[str, ...] = ()
 
 
 class ClientConfig(NamedTuple):
@@ -66,6 +122,12 @@ class ClientConfig(NamedTuple):
         url: "" to take the address from the ticket.
         room: wire name.
         home: None for the place of UX.md 8.
+        task: "genkey" or "init", to be done instead of joining.
+        file: the one given with --config.
+        peer: where there is no KEY, but a file that makes do without a server.
+        options: what `/set` starts from.
+        notify_command: "" for none; never from a file that lay in the folder we were started in.
+        warnings: sentences about what the file says and nobody reads.
     """
 
     ticket: str
@@ -78,6 +140,12 @@ class ClientConfig(NamedTuple):
     plain: bool = False
     colour: bool = True
     log: Path | None = None
+    task: str = ""
+    file: Path | None = None
+    peer: PeerConfig | None = None
+    options: tuple[Option, ...] = ()
+    notify_command: str = ""
+    warnings: tuple[str, ...] = ()
 
     @property
     def offered_password(self) -> str:
@@ -147,11 +215,11 @@ def load_server(argv: Sequence[str], environ: Mapping[str, str]) -> ServerConfig
         metavar="BYTES",
         help="read of a member per second; default 4 MiB",
     )
-    given = parser.parse_args(argv)
+    add("--config", type=Path, metavar="FILE", help="defaults; else ./config.ini, if there is one")
+    sources = _sources(parser.parse_args(argv).config)
+    # Set but empty is unset: an empty password must not open the relay to every address.
+    given = _merge(parser, argv, "server", sources, {"password": environ.get("TERMCHAT_PASSWORD")})
     password: str | None = given.password
-    if password is None:
-        # Set but empty is unset: an empty password must not open the relay to every address.
-        password = environ.get("TERMCHAT_PASSWORD") or None
     hosts = tuple(given.host) or (("localhost",) if password is None else ())
     return ServerConfig(
         password=password,
@@ -166,6 +234,7 @@ def load_server(argv: Sequence[str], environ: Mapping[str, str]) -> ServerConfig
         rate=given.rate,
         burst=given.burst,
         inbound_bytes_s=given.inbound,
+        warnings=_warnings(sources),
     )
 
 
@@ -192,35 +261,301 @@ def load_client(argv: Sequence[str], environ: Mapping[str, str]) -> ClientConfig
     add("--plain", action="store_true", help="line mode: no screen, one event a row")
     add("--no-color", action="store_false", dest="colour")
     add("--log", type=Path, metavar="FILE", help="write what went wrong to FILE")
+    add("--config", type=Path, metavar="FILE", help="settings; else ./config.ini, if there is one")
+    either = parser.add_mutually_exclusive_group().add_argument
+    either("--listen", action="store_true", help="without KEY: wait for the other")
+    either("--connect", default="", metavar="HOST:PORT", help="without KEY: go to the other")
+    either(
+        "--genkey", action="store_const", const="genkey", dest="task", help="print a key for two"
+    )
+    either("--init", action="store_const", const="init", dest="task", help="write a config.ini")
     given = parser.parse_args(argv)
-    username: str | None = given.username
-    if username is None:
-        username = f"user_{int.from_bytes(os.urandom(4)) % 10_000:04}"
-    names.check_username(username)
-    password: str | None = given.password
-    if password is None:
-        password = environ.get("TERMCHAT_PASSWORD") or None
+    if given.task:
+        return ClientConfig("", given.username or "", task=given.task, file=given.config)
     home: Path | None = given.home
     if home is None and environ.get("TERMCHAT_HOME"):
         home = Path(environ["TERMCHAT_HOME"])
+    sources = _sources(given.config, home or _default_home(environ))
+    variables = {name: environ.get(f"TERMCHAT_{name.upper()}") for name in ("key", "password")}
+    merged = _merge(parser, argv, "client", sources, variables)
+    peer, username = None, merged.username
+    key: str = given.key or parser.get_default("key") or ""
+    mode = "listen" if given.listen else "connect" if given.connect else ""
+    if mode and given.key:
+        raise UsageError(f"--{mode} is for a chat without a server, which has no KEY.")
+    if mode or (not key and any("parameters" in source.sections for source in sources)):
+        key = ""
+        peer, username = _peer(sources, mode, given.connect, given.username)
+    if username is None:
+        username = f"user_{int.from_bytes(os.urandom(4)) % 10_000:04}"
+    names.check_username(username)
     return ClientConfig(
-        ticket=given.key or environ.get("TERMCHAT_KEY", ""),
+        ticket=key,
         username=username,
-        password=password,
-        url=given.url,
-        room=names.room_from_user(given.room) if given.room else "",
+        password=merged.password,
+        url=merged.url,
+        room=names.room_from_user(merged.room) if merged.room else "",
         home=home,
-        ephemeral=given.ephemeral,
-        plain=given.plain,
-        colour=given.colour and not environ.get("NO_COLOR"),
-        log=given.log,
+        ephemeral=merged.ephemeral,
+        plain=merged.plain,
+        colour=merged.colour and not environ.get("NO_COLOR"),
+        log=merged.log,
+        file=given.config,
+        peer=peer,
+        options=tuple(_options(sources)),
+        notify_command=next((source.command for source in sources if source.command), ""),
+        warnings=_warnings(sources),
     )
+
+
+def sample(ip: str, username: str, fernet_key: str) -> str:
+    """Return the file that `--init` writes."""
+    return f"""\
+# For a chat of two, or a few, without a server: python client.py
+# Copy this file to the other machine by a way that nobody else can read, and change ip and
+# username there.
+
+[parameters]
+# The address of this machine that the others reach, and the port to wait at.
+ip = {ip}
+port = {PEER_PORT}
+# Who holds this key can join and read. A fresh one: python client.py --genkey
+fernet_key = {fernet_key}
+username = {username}
+
+# Defaults of client.py where you have a KEY; flags and the environment come first.
+# [client]
+# key = what a server printed
+# username = {username}
+# room = lobby
+# notify_words = lunch deploy
+
+# Defaults of server.py.
+# [server]
+# port = {DEFAULT_PORT}
+# password = what guests need beside KEY
+"""
 
 
 def default_home(environ: Mapping[str, str]) -> Path:
     """Return where identity and pins live when nothing else was said (UX.md 8)."""
     state = environ.get("XDG_STATE_HOME")
     return (Path(state) if state else Path.home() / ".local" / "state") / "termchat"
+
+
+def _default_home(environ: Mapping[str, str]) -> Path | None:
+    try:
+        return default_home(environ)
+    except RuntimeError:  # nobody of this number is known, and HOME is not set
+        return None
+
+
+# --- The file.
+
+
+class _Source(NamedTuple):
+    """A file of settings.
+
+    Attributes:
+        sections: what stands in it and is not empty.
+        command: a program to run, if this file may name one.
+    """
+
+    path: Path
+    sections: dict[str, dict[str, str]]
+    command: str
+    warnings: list[str]
+
+
+def _sources(named: Path | None, home: Path | None = None) -> list[_Source]:
+    """Read the file that was named, or lies here, and the one at home; the first come first.
+
+    Raises:
+        UsageError: if one is malformed.
+        FileError: if one cannot be used.
+    """
+    found = [_read(named or Path(FILE), is_named=named is not None, may_run=named is not None)]
+    if home is not None:
+        found.append(_read(home / FILE, is_named=False, may_run=True))
+    return [source for source in found if source is not None]
+
+
+def _read(path: Path, *, is_named: bool, may_run: bool) -> _Source | None:
+    file = files.read_shared(path, MAX_FILE_BYTES)
+    if file is None and is_named:
+        raise FileError(f"There is no {path}. client.py --init writes one.")
+    if file is None or not (is_named or _OURS.search(file.data)):
+        return None  # many programs call a file so
+    if file.fault:
+        raise FileError(file.fault)
+    sections = _parse(path, file.data)
+    held = [name for values in sections.values() for name in _SECRETS if values.get(name)]
+    if held and file.is_readable:
+        raise FileError(f"Others can read {path}, and {held[0]} in it. Run: chmod 600 {path}")
+    warnings = []
+    for section, values in sections.items():
+        if section not in _KEYS:
+            warnings.append(f"Nobody reads the section [{section}] of {path}.")
+            continue
+        unknown = sorted(values.keys() - _KEYS[section])
+        warnings += [f"Nobody reads {name} in [{section}] of {path}." for name in unknown]
+    command = sections.get("client", {}).get(_RUN, "")
+    if command and not may_run:
+        warnings.append(f"{_RUN} is not taken from {path}, only from --config or your home folder.")
+        command = ""
+    return _Source(path, sections, command, warnings)
+
+
+def _parse(path: Path, data: bytes) -> dict[str, dict[str, str]]:
+    # Here, since most have no such file.
+    import configparser
+
+    parser = configparser.ConfigParser(interpolation=None, default_section="")
+    try:
+        parser.read_string(data.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is not text in UTF-8.") from None
+    except configparser.Error as problem:
+        raise UsageError(_malformed(path, problem)) from None
+    except AttributeError:
+        # Python before 3.13: a value's second row under a name without a value.
+        raise UsageError(f"{path} is malformed: each line is [section] or name = value.") from None
+    return {
+        name: {
+            # Both ways of writing flags are one.
+            key.replace("-", "_"): value
+            for key, value in parser.items(name)
+            # Empty is unset: an empty password must not open the relay to every address.
+            if value
+        }
+        for name in parser.sections()
+    }
+
+
+def _malformed(path: Path, problem: Exception) -> str:
+    line = getattr(problem, "lineno", None)
+    if line is None:
+        (line, _), *_ = getattr(problem, "errors", None) or [(0, "")]
+    if type(problem).__name__.startswith("Duplicate"):
+        return f"Line {line} of {path} says again what stood above it."
+    return f"Line {line} of {path} is malformed: it is neither [section] nor name = value."
+
+
+def _merge(
+    parser: argparse.ArgumentParser,
+    argv: Sequence[str],
+    section: str,
+    sources: list[_Source],
+    variables: Mapping[str, str | None],
+) -> argparse.Namespace:
+    """Return the flags, and what the environment or a file says where there is none.
+
+    Raises:
+        UsageError: if a flag or a value is wrong.
+    """
+    given = parser.parse_args(argv)
+    defaults: dict[str, object] = {}
+    for source in reversed(sources):
+        for name, value in source.sections.get(section, {}).items():
+            for action in parser._actions:  # noqa: SLF001 - argparse tells them in no other way
+                if name == _key_of(action) and name in _KEYS[section]:
+                    defaults[action.dest] = _value(action, value, _where(source, section, name))
+    defaults |= {name: value for name, value in variables.items() if value}
+    # A flag that may be repeated would be added to its default.
+    lists = {name for name, value in defaults.items() if isinstance(value, list)}
+    beaten = {name for name in lists if getattr(given, name)}
+    parser.set_defaults(**{n: value for n, value in defaults.items() if n not in beaten})
+    return parser.parse_args(argv)
+
+
+def _key_of(action: argparse.Action) -> str:
+    long = next((name for name in action.option_strings if name.startswith("--")), action.dest)
+    return long.removeprefix("--no-").removeprefix("--").replace("-", "_")
+
+
+def _value(action: argparse.Action, value: str, where: str) -> object:
+    """Read a value as the flag would.
+
+    Raises:
+        UsageError: if it is wrong.
+    """
+    if isinstance(action.const, bool):
+        if value.lower() not in _WORDS:
+            raise UsageError(f"{where} is {value!r}, which is neither yes nor no.")
+        return _WORDS[value.lower()]
+    if isinstance(action.default, list):
+        return value.replace(",", " ").split()
+    if not callable(action.type):
+        return value
+    try:
+        return action.type(value)
+    except argparse.ArgumentTypeError as problem:
+        raise UsageError(f"{where} is wrong: {problem}.") from None
+
+
+def _where(source: _Source, section: str, name: str) -> str:
+    return f"{name} in [{section}] of {source.path}"
+
+
+def _warnings(sources: list[_Source]) -> tuple[str, ...]:
+    return tuple(sentence for source in sources for sentence in source.warnings)
+
+
+def _options(sources: list[_Source]) -> list[Option]:
+    found = {}
+    for source in reversed(sources):
+        for name in OPTIONS:
+            value = source.sections.get("client", {}).get(name)
+            if value is not None:
+                found[name] = Option(name, value, _where(source, "client", name))
+    return list(found.values())
+
+
+def _peer(
+    sources: list[_Source], mode: str, address: str, username: str | None
+) -> tuple[PeerConfig, str]:
+    """Return what `[parameters]` says, and the username.
+
+    Raises:
+        UsageError: if something is missing or wrong; names file, section and value.
+    """
+    # Here, since most chat through a server.
+    import ipaddress
+
+    source = next((source for source in sources if "parameters" in source.sections), None)
+    if source is None:
+        where = str(sources[0].path) if sources else FILE
+        raise UsageError(f"There is no [parameters] in {where}. client.py --init writes it.")
+    values = source.sections["parameters"]
+    if username is not None:
+        values = {**values, "username": username}
+    for name in ("ip", "port", "fernet_key", "username"):
+        if name not in values:
+            raise UsageError(f"There is no {_where(source, 'parameters', name)}.")
+    try:
+        ipaddress.ip_address(values["ip"])
+    except ValueError:
+        where = _where(source, "parameters", "ip")
+        raise UsageError(f"{where} is {values['ip']!r}, which is no IP address.") from None
+    where = _where(source, "parameters", "port")
+    try:
+        port = _port(values["port"])
+    except argparse.ArgumentTypeError as problem:
+        raise UsageError(f"{where} is wrong: {problem}.") from None
+    if not port:
+        raise UsageError(f"{where} is 0, which nobody can connect to.")
+    try:
+        names.check_username(values["username"])
+    except UsageError as problem:
+        if username is not None:
+            raise
+        where = _where(source, "parameters", "username")
+        raise UsageError(f"{where} cannot be used: {problem}") from None
+    peer = PeerConfig(source.path, values["ip"], port, values["fernet_key"], mode, address)
+    return peer, values["username"]
+
+
+# --- Values.
 
 
 def _port(text: str) -> int:

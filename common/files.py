@@ -7,6 +7,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from common.errors import FileError
 
@@ -40,23 +41,62 @@ def read_private(path: Path) -> bytes | None:
     Raises:
         FileError: if group or others may read or write it, or it cannot be read.
     """
-    try:
-        if not path.is_file():
-            # Opening a FIFO would wait for a writer.
-            path.stat()
-            raise FileError(f"{path} is not a regular file.")
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            if os.name == "posix" and mode & 0o077:
-                raise FileError(f"Others can read {path}. Run: chmod 600 {path}")
-            data = file.read(MAX_PRIVATE_BYTES + 1)
-    except FileNotFoundError:
+    found = _read(path, MAX_PRIVATE_BYTES)
+    if found is None:
         return None
-    except OSError as error:
-        raise FileError(f"Cannot read {path}: {error.strerror}.") from None
-    if len(data) > MAX_PRIVATE_BYTES:
-        raise FileError(f"{path} is too large to be one of ours.")
+    data, status = found
+    if os.name == "posix" and status.st_mode & 0o077:
+        raise FileError(f"Others can read {path}. Run: chmod 600 {path}")
     return data
+
+
+class Shared(NamedTuple):
+    """A file that others may see.
+
+    Attributes:
+        fault: why what it says is not its reader's word, in a sentence; "" if it is.
+        is_readable: whether others can read it.
+    """
+
+    data: bytes
+    fault: str
+    is_readable: bool
+
+
+def read_shared(path: Path, most_bytes: int) -> Shared | None:
+    """Return a file of the user's own making, or None if there is none.
+
+    Raises:
+        FileError: if it cannot be read.
+    """
+    found = _read(path, most_bytes)
+    if found is None:
+        return None
+    data, status = found
+    if os.name != "posix":
+        return Shared(data, "", is_readable=False)
+    fault = ""
+    if status.st_uid != os.geteuid():
+        fault = f"{path} belongs to another user. Use a copy of your own."
+    elif status.st_mode & 0o022:
+        fault = f"Others can write {path}. Run: chmod 600 {path}"
+    return Shared(data, fault, is_readable=bool(status.st_mode & 0o044))
+
+
+def create_own(path: Path, data: bytes) -> None:
+    """Write a private file that the user will edit, and that is not there yet.
+
+    Raises:
+        FileError: if it is there, or cannot be written.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+    try:
+        with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
+            file.write(data)
+    except FileExistsError:
+        raise FileError(f"{path} is there already. Nothing was changed.") from None
+    except OSError as error:
+        raise FileError(f"Cannot write {path}: {error.strerror}.") from None
 
 
 def create_private(path: Path, data: bytes) -> bool:
@@ -149,6 +189,24 @@ def check_private(path: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         if os.name == "posix" and path.stat().st_mode & 0o077:
             raise FileError(f"Others can read {path}. Run: chmod 600 {path}")
+
+
+def _read(path: Path, most_bytes: int) -> tuple[bytes, os.stat_result] | None:
+    try:
+        if not path.is_file():
+            # Opening a FIFO would wait for a writer.
+            path.stat()
+            raise FileError(f"{path} is not a regular file.")
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            data = file.read(most_bytes + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise FileError(f"Cannot read {path}: {error.strerror}.") from None
+    if len(data) > most_bytes:
+        raise FileError(f"{path} is too large to be one of ours.")
+    return data, status
 
 
 @contextlib.contextmanager

@@ -1,23 +1,66 @@
-"""A flag beats the environment, which beats the default; what is wrong is said in one line."""
+"""Flags beat the environment, then config.ini, then defaults; what is wrong is said in one line."""
 
 from __future__ import annotations
 
+import configparser
+import os
 import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from common import config
 from common.config import (
     DEFAULT_PORT,
     ClientConfig,
+    Option,
+    PeerConfig,
     ServerConfig,
     default_home,
     load_client,
     load_server,
+    sample,
 )
-from common.errors import UsageError
+from common.errors import FileError, TermchatError, UsageError
+from common.view.view import MEANINGS
 
 KEY = "jJkle3WNf2SBFqJsqkkXULGCvpWOk_X5ELsHsb7-13H3"
+FERNET_KEY = "DN80giegpRHpNHLClZep_maYg2iXRGHsbq9Uy1Cobi0="
+PARAMETERS = f"""\
+[parameters]
+ip = 192.168.1.112
+port = 50233
+fernet_key = {FERNET_KEY}
+username = desktop
+"""
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Be in a folder, and at home in another, where nothing lies but what a test put there."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return here
+
+
+def write(content: str, path: str | Path = "config.ini", mode: int = 0o600) -> Path:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    path.chmod(mode)
+    return path
+
+
+def refusal(*argv: str, **environ: str) -> str:
+    """Return the sentence of a client that does not start."""
+    with pytest.raises(TermchatError) as caught:
+        load_client(argv, environ)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
 
 
 class TestServer:
@@ -169,3 +212,244 @@ def test_where_things_live() -> None:
     assert default_home({"XDG_STATE_HOME": "/state"}) == Path("/state/termchat")
     for environ in ({}, {"XDG_STATE_HOME": ""}):
         assert default_home(environ) == Path.home() / ".local" / "state" / "termchat"
+
+
+class TestFile:
+    def test_flags_beat_the_environment_that_beats_the_file_that_beats_the_default(self) -> None:
+        write(f"[client]\nkey = {KEY}\npassword = file\nusername = ace\nplain = yes\ncolor=no\n")
+        found = load_client([], {})
+        assert (found.ticket, found.password, found.username) == (KEY, "file", "ace")
+        assert (found.plain, found.colour, found.room, found.peer) == (True, False, "", None)
+        environ = {"TERMCHAT_KEY": "env", "TERMCHAT_PASSWORD": "env"}
+        found = load_client([], environ)
+        assert (found.ticket, found.password) == ("env", "env")
+        found = load_client(["flag", "--password", "", "--username", "bea"], environ)
+        assert (found.ticket, found.password, found.username) == ("flag", "", "bea")
+        assert load_client([""], {}).ticket == KEY
+
+    def test_every_value_of_the_server(self) -> None:
+        write(
+            "[server]\npassword = x\nport = 5\nhost = a, ::1\nroom-size = 7\nrooms = 0\n"
+            "threads = 3\ngrace = 1.5\ndata = d\nrate = 2.5\nburst = 9\ninbound = 65536\n"
+        )
+        expected = ServerConfig(
+            password="x",
+            port=5,
+            hosts=("a", "::1"),
+            room_size=7,
+            rooms=0,
+            threads=3,
+            grace_s=1.5,
+            data=Path("d"),
+            rate=2.5,
+            burst=9.0,
+            inbound_bytes_s=65_536.0,
+        )
+        assert load_server([], {}) == expected
+        argv = ["--host", "b", "--port", "6", "--password", "flag"]
+        found = load_server(argv, {"TERMCHAT_PASSWORD": "env"})
+        assert (found.hosts, found.port, found.password) == (("b",), 6, "flag")
+        assert load_server([], {"TERMCHAT_PASSWORD": "env"}).password == "env"
+
+    def test_empty_is_unset(self) -> None:
+        write("[server]\npassword =\n")
+        assert load_server([], {}) == ServerConfig(hosts=("localhost",))
+
+    def test_settings_of_the_view(self) -> None:
+        write("[client]\nnotify_words = lunch deploy\nbell = all\n")
+        assert load_client([KEY], {}).options == (
+            Option("bell", "all", "bell in [client] of config.ini"),
+            Option("notify_words", "lunch deploy", "notify_words in [client] of config.ini"),
+        )
+        assert set(config.OPTIONS) == set(MEANINGS)
+
+    def test_a_file_here_beats_the_one_at_home(self, tmp_path: Path) -> None:
+        write("[client]\nusername = ace\n")
+        write("[client]\nusername = bea\nroom = team\n", tmp_path / "home/config.ini")
+        found = load_client([KEY, "--home", str(tmp_path / "home")], {})
+        assert (found.username, found.room) == ("ace", "team")
+        other = write("[client]\nusername = col\n", tmp_path / "other.ini")
+        environ = {"TERMCHAT_HOME": str(tmp_path / "home")}
+        found = load_client([KEY, "--config", str(other)], environ)
+        assert (found.username, found.room) == ("col", "team")
+
+    def test_a_downloaded_folder_runs_no_program(self, tmp_path: Path) -> None:
+        here = write("[client]\nnotify_command = rm\n")
+        found = load_client([KEY], {})
+        assert found.notify_command == ""
+        (warning,) = found.warnings
+        assert warning.startswith("notify_command is not taken from config.ini")
+        found = load_client([KEY, "--config", str(here)], {})
+        assert (found.notify_command, found.warnings) == ("rm", ())
+        home = write("[client]\nnotify_command = say\n", tmp_path / "home/config.ini")
+        assert load_client([KEY, "--home", str(home.parent)], {}).notify_command == "say"
+
+    def test_nor_does_it_choose_where_we_write(self) -> None:
+        write("[client]\nhome = /somewhere\nlog = /somewhere/else\nlisten = yes\n")
+        found = load_client([KEY], {})
+        assert (found.home, found.log, found.peer) == (None, None, None)
+        assert [warning.split(" in ")[0] for warning in found.warnings] == [
+            "Nobody reads home",
+            "Nobody reads listen",
+            "Nobody reads log",
+        ]
+
+    def test_what_nobody_reads_is_named(self) -> None:
+        write("[server]\nprot = 5\n[Client]\nx = 1\n[parameters]\nname = ace\n")
+        expected = (
+            "Nobody reads prot in [server] of config.ini.",
+            "Nobody reads the section [Client] of config.ini.",
+            "Nobody reads name in [parameters] of config.ini.",
+        )
+        assert load_server([], {}).warnings == expected
+        assert load_client([KEY], {}).warnings == expected
+
+    def test_a_file_of_another_program_is_left_alone(self) -> None:
+        write("[video]\nwidth = 640\nnonsense\n", mode=0o666)
+        assert load_server([], {}) == ServerConfig(hosts=("localhost",))
+        assert refusal("--listen").startswith("There is no [parameters] in config.ini.")
+
+    @pytest.mark.parametrize(
+        ("content", "sentence"),
+        [
+            ("[server]\nport = x\n", "port in [server] of config.ini is wrong: 'x' is no port"),
+            (
+                "[server]\ngrace = -1\n",
+                "grace in [server] of config.ini is wrong: '-1' is not 0 to",
+            ),
+            ("[server]\nport = 1\nPort = 2\n", "Line 3 of config.ini says again what stood"),
+            ("[server]\n[server]\n", "Line 2 of config.ini says again what stood above it."),
+            ("port = 1\n[server]\n", "Line 1 of config.ini is malformed: it is neither"),
+            ("[server]\nport\n", "Line 2 of config.ini is malformed: it is neither"),
+            ("[server]\nport = \udcff\n", "config.ini is not text in UTF-8."),
+        ],
+    )
+    def test_what_is_wrong(self, content: str, sentence: str) -> None:
+        write("")
+        Path("config.ini").write_bytes(content.encode("utf-8", "surrogateescape"))
+        with pytest.raises(UsageError) as caught:
+            load_server([], {})
+        assert str(caught.value).startswith(sentence)
+
+    def test_a_flag_is_yes_or_no(self) -> None:
+        write("[client]\nplain = perhaps\n")
+        expected = "plain in [client] of config.ini is 'perhaps', which is neither yes nor no."
+        assert refusal(KEY) == expected
+
+    @settings(max_examples=50)
+    @given(st.text(st.sampled_from("[server]port=1 \n\t:#;%"), max_size=60))
+    def test_any_text_is_a_file_or_refused(self, content: str) -> None:
+        # The file is written anew for each text; the folder is the same.
+        write("[server]\n" + content)
+        try:
+            found = load_server([], {})
+        except UsageError as problem:
+            assert "config.ini" in str(problem)  # noqa: PT017 - or it is none
+        else:
+            parser = configparser.ConfigParser(interpolation=None, default_section="")
+            parser.read("config.ini")
+            assert found.port == int(parser.get("server", "port", fallback="") or DEFAULT_PORT)
+
+    def test_a_file_that_was_named_must_be_there(self) -> None:
+        assert refusal(KEY, "--config", "none.ini").startswith("There is no none.ini.")
+        assert refusal(KEY, "--config", ".") == ". is not a regular file."
+
+    @pytest.mark.parametrize("secret", ["key", "password"])
+    def test_a_secret_that_others_can_read_is_refused(self, secret: str) -> None:
+        for mode in (0o644, 0o640, 0o604):
+            write(f"[client]\n{secret} = x\n", mode=mode)
+            expected = f"Others can read config.ini, and {secret} in it. Run: chmod 600 config.ini"
+            assert refusal(KEY) == expected
+        write("[client]\nusername = ace\n", mode=0o644)
+        assert load_client([KEY], {}).username == "ace"
+
+    def test_a_file_that_others_can_write_is_refused(self) -> None:
+        for mode in (0o620, 0o602, 0o666):
+            write("[client]\nusername = ace\n", mode=mode)
+            assert refusal(KEY) == "Others can write config.ini. Run: chmod 600 config.ini"
+
+    def test_a_file_of_another_user_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        write("[client]\nusername = ace\n")
+        uid = os.geteuid()
+        monkeypatch.setattr(os, "geteuid", lambda: uid + 1)
+        expected = "config.ini belongs to another user. Use a copy of your own."
+        assert refusal(KEY) == expected
+
+
+class TestPeer:
+    def test_a_file_with_parameters_makes_do_without_key(self) -> None:
+        write(PARAMETERS)
+        found = load_client([], {})
+        peer = PeerConfig(Path("config.ini"), "192.168.1.112", 50_233, FERNET_KEY)
+        assert (found.peer, found.username, found.ticket) == (peer, "desktop", "")
+        assert load_client(["--listen"], {}).peer == peer._replace(mode="listen")
+        found = load_client(["--connect", "h:5", "--username", "ace"], {"TERMCHAT_KEY": KEY})
+        assert found.peer == peer._replace(mode="connect", address="h:5")
+        assert (found.username, found.ticket) == ("ace", "")
+
+    def test_a_key_comes_first(self) -> None:
+        write(PARAMETERS)
+        for found in (load_client([KEY], {}), load_client([], {"TERMCHAT_KEY": KEY})):
+            assert (found.ticket, found.peer) == (KEY, None)
+        for flag in (["--listen"], ["--connect", "h:5"]):
+            assert refusal(KEY, *flag).endswith("is for a chat without a server, which has no KEY.")
+
+    @pytest.mark.parametrize("name", ["ip", "port", "fernet_key", "username"])
+    def test_what_is_missing_is_named(self, name: str) -> None:
+        rows = [row for row in PARAMETERS.splitlines() if not row.startswith(name)]
+        for content in (rows, [*rows, f"{name} ="]):
+            write("\n".join(content))
+            assert refusal() == f"There is no {name} in [parameters] of config.ini."
+
+    @pytest.mark.parametrize(
+        ("name", "value", "sentence"),
+        [
+            ("ip", "desktop", "is 'desktop', which is no IP address."),
+            ("ip", "1.2.3", "is '1.2.3', which is no IP address."),
+            ("port", "0", "is 0, which nobody can connect to."),
+            ("port", "65536", "is wrong: '65536' is no port, which is 0 to 65535."),
+            ("username", "a b", "cannot be used: A username has no spaces, control or"),
+        ],
+    )
+    def test_what_is_wrong_is_named(self, name: str, value: str, sentence: str) -> None:
+        write(re.sub(rf"{name} = .*", f"{name} = {value}", PARAMETERS))
+        assert refusal("--listen").startswith(f"{name} in [parameters] of config.ini {sentence}")
+
+    def test_no_parameters(self) -> None:
+        for content in (None, "[client]\nusername = ace\n"):
+            if content:
+                write(content)
+            expected = "There is no [parameters] in config.ini. client.py --init writes it."
+            assert refusal("--listen") == expected
+            assert load_client([], {}).ticket == ""
+
+    def test_one_way_at_a_time(self) -> None:
+        for argv in (["--listen", "--connect", "h:5"], ["--init", "--genkey"]):
+            assert "not allowed with argument" in refusal(*argv)
+
+    def test_tasks_need_no_file(self) -> None:
+        write("nonsense [server]\n[server]\nx\n")
+        assert load_client(["--genkey"], {}).task == "genkey"
+        found = load_client(["--init", "--config", "other.ini"], {})
+        assert (found.task, found.file) == ("init", Path("other.ini"))
+
+    def test_the_sample_is_read_back(self) -> None:
+        write(sample("10.0.0.7", "desktop", FERNET_KEY))
+        found = load_client([], {})
+        peer = PeerConfig(Path("config.ini"), "10.0.0.7", config.PEER_PORT, FERNET_KEY)
+        assert (found.peer, found.username, found.warnings) == (peer, "desktop", ())
+        write(sample("10.0.0.7", "desktop", FERNET_KEY).replace("# [", "[").replace("# key", "key"))
+        assert load_client([], {}).ticket == "what a server printed"
+
+    def test_nobody_overwrites_a_file(self) -> None:
+        from common.files import create_own
+
+        path = Path("config.ini")
+        create_own(path, b"mine")
+        assert path.stat().st_mode & 0o777 == 0o600
+        with pytest.raises(FileError) as caught:
+            create_own(path, b"theirs")
+        assert str(caught.value) == "config.ini is there already. Nothing was changed."
+        assert path.read_bytes() == b"mine"
+        with pytest.raises(FileError):
+            create_own(Path("none/config.ini"), b"")
