@@ -26,15 +26,17 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, TypeVar
 
-from common import config, names
+from common import config, files, names
 from common.errors import FileError, TermchatError, UsageError
 from common.term import text
 from common.term.editor import Action
 from common.view.lines import Lines
 from common.view.output import is_readable, is_terminal
-from common.view.view import Outcome, Status, View
+from common.view.view import VALUES, Outcome, Status, View
+
+_T = TypeVar("_T")
 
 READ_BYTES: Final = 64 * 1024
 CONNECT_S: Final = 10.0
@@ -52,6 +54,8 @@ BREAKS_S: Final = 60.0
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
+
+ANSWER_BYTES: Final = 1024
 
 
 # ------------------------------------------------------------------------------------------- Client
@@ -195,6 +199,7 @@ class Client:
         has_screen = not isinstance(self._view, Lines)
         with _handled_signals(self._signals, self._wake_in, has_screen=has_screen):
             self._view.start()
+            self._view.apply_options()
             try:
                 while self.exit_code is None:
                     try:
@@ -573,6 +578,211 @@ def _handled_signals(
             signal.signal(number, handler)
 
 
+# ---------------------------------------------------------------------------------------- Peer mode
+
+
+def _peer_mode(settings: config.ClientConfig, peer: config.PeerConfig) -> int:
+    """Talk without a server: whoever listens runs the relay too (PROTOCOL.md 2, peer to peer).
+
+    Raises:
+        UsageError: if a setting is wrong, or a package is missing.
+        FileError: if a file cannot be used, or nobody can listen there.
+    """
+    with _packages():
+        # Here, as all that the first frame does not need.
+        from common.crypto import ticket
+        from common.crypto.identity import RelayKey
+        from common.member.peering import PeerDesk
+    try:
+        keys = ticket.peer_keys(ticket.parse_fernet_key(peer.fernet_key))
+    except UsageError:
+        where = f"fernet_key in [parameters] of {peer.file}"
+        raise UsageError(f"{where} is not 32 bytes in base64. Copy it again.") from None
+    key = RelayKey.from_private(keys.static_private)
+    _print(f"Your IP and port are: {_shown(peer.ip)}:{peer.port}")
+    try:
+        peer, host, port = _answers(peer)
+    except KeyboardInterrupt:
+        _print("")
+        return EXIT_INTERRUPTED
+    listeners = [_listener(peer)] if peer.mode == "listen" else []
+    invitation = ticket.encode(ticket.Ticket(key.public, keys.secret, host, port))
+    # A password that is given, though empty, is never asked for.
+    settings = settings._replace(ticket=invitation, password="", url="", room="")
+    view = _view(settings)
+    today = time.strftime("%Y-%m-%d")
+    desk = PeerDesk(
+        settings, peer, os.environ, view, time.monotonic, _at_ms, today, lambda: keys.psk
+    )
+    client = Client(settings, view, desk)
+    if not listeners:
+        return _run(client)
+    # Here, because who connects needs no server.py.
+    import server
+
+    has_crashed = threading.Event()
+
+    def crash() -> None:
+        has_crashed.set()
+        signal.raise_signal(signal.SIGTERM)
+
+    limits = config.ServerConfig(rooms=0, rate=config.PEER_RATE)
+    relay = server.Server(
+        limits,
+        key,
+        keys.psk,
+        listeners,
+        lambda _: None,
+        crash,
+        also_judge=desk.judge,
+        on_join=desk.joined,
+    )
+    relay.start()
+    try:
+        code = _run(client)
+    finally:
+        relay.stop()
+    if has_crashed.is_set():
+        _say("The relay in this program broke, so nobody could be reached any more.")
+        return EXIT_FAILED
+    return code
+
+
+def _answers(peer: config.PeerConfig) -> tuple[config.PeerConfig, str, int]:
+    """Return who listens, and where: as flags say, or else as is answered.
+
+    Raises:
+        UsageError: if nobody answers, or the flag is wrong.
+    """
+    from common.crypto import ticket
+
+    def mode(answer: str) -> str:
+        if answer.lower() not in ("connect", "listen"):
+            raise UsageError("The answer is connect or listen.")
+        return answer.lower()
+
+    def address(answer: str) -> str:
+        host, port = ticket.parse_address(answer)
+        if port is not None:
+            raise UsageError("The port is asked for next.")
+        return host
+
+    peer = peer._replace(mode=peer.mode or _ask("Enter mode (connect or listen): ", mode))
+    if peer.mode == "listen":
+        anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
+        return peer, anywhere.get(peer.ip, peer.ip), peer.port
+    if not peer.address:
+        host = _ask("Enter peer IP: ", address)
+        return peer, host, _ask("Enter peer port: ", ticket.parse_port)
+    host, port = ticket.parse_address(peer.address)
+    if port is None:
+        raise UsageError("--connect needs the port too, as HOST:PORT.")
+    return peer, host, port
+
+
+def _listener(peer: config.PeerConfig) -> socket.socket:
+    """Return the socket that peers connect to.
+
+    Raises:
+        UsageError: if server.py is not beside us.
+        FileError: if nobody can listen there; names what to change.
+    """
+    if not Path(__file__).with_name("server.py").is_file():
+        raise UsageError("Who listens needs server.py beside client.py. Copy it there.")
+    import server
+
+    where = f"[parameters] of {peer.file}"
+    try:
+        return server.bind(
+            socket.AF_INET6 if ":" in peer.ip else socket.AF_INET, (peer.ip, peer.port)
+        )
+    except OSError as problem:
+        match problem.errno:
+            case errno.EADDRINUSE:
+                why = f"Port {peer.port} is in use. Stop what uses it, or change port in {where}."
+            case errno.EADDRNOTAVAIL:
+                why = f"{peer.ip} is no address of this machine. Change ip in {where}."
+            case errno.EACCES | errno.EPERM:
+                why = f"Port {peer.port} needs more rights than we have. Change port in {where}."
+            case _:
+                told = problem.strerror or str(problem)
+                at = f"{_shown(peer.ip)}:{peer.port}"
+                why = f"Cannot listen at {at}: {told}. Change ip or port in {where}."
+        raise FileError(why) from None
+
+
+def _shown(ip: str) -> str:
+    return f"[{ip}]" if ":" in ip else ip
+
+
+def _ask(question: str, parse: Callable[[str], _T]) -> _T:
+    """Ask until the answer can be used.
+
+    Raises:
+        UsageError: if nobody answers.
+    """
+    while True:
+        _print(question, end="" if is_terminal(0) else "\n")
+        try:
+            answer = _read_answer()
+        except EOFError:
+            raise UsageError(
+                "Nobody answers here: give --listen, or --connect HOST:PORT."
+            ) from None
+        try:
+            return parse(answer)
+        except UsageError as problem:
+            _print(str(problem))
+
+
+def _read_answer() -> str:
+    """Read a line, and nothing of what follows it: that is for the room.
+
+    Raises:
+        EOFError: if the input has ended.
+    """
+    answer = bytearray()
+    while (byte := os.read(0, 1)) not in (b"", b"\n"):
+        answer += byte[: ANSWER_BYTES - len(answer)]
+    if not byte and not answer:
+        raise EOFError
+    return answer.decode("utf-8", "replace").strip()
+
+
+def _genkey() -> str:
+    """Return a new key for two, as Fernet prints its own."""
+    import base64
+
+    return base64.urlsafe_b64encode(os.urandom(32)).decode()
+
+
+def _init(settings: config.ClientConfig) -> None:
+    """Write a config.ini for this machine.
+
+    Raises:
+        UsageError: if the name that was given cannot be used.
+        FileError: if it is there, or cannot be written.
+    """
+    path = settings.file or Path(config.FILE)
+    username = settings.username
+    if username:
+        names.check_username(username)
+    else:
+        username = socket.gethostname().partition(".")[0]
+        try:
+            names.check_username(username)
+        except UsageError:
+            username = "desktop"
+    # Connecting a datagram socket sends nothing: it asks the routing table which address we would
+    # use towards one that is reserved for documentation (RFC 5737).
+    ip = "127.0.0.1"
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))
+        ip = str(probe.getsockname()[0])
+    files.create_own(path, config.sample(ip, username, _genkey()).encode())
+    _print(f"{path} is written. Copy it to the other machine, and change ip and username there.")
+
+
 # --------------------------------------------------------------------------------------------- main
 
 
@@ -581,15 +791,32 @@ def main(argv: list[str]) -> int:
     _open_streams()
     try:
         settings = config.load_client(argv, os.environ)
+        for warning in settings.warnings:
+            _say(warning)
+        if settings.task == "genkey":
+            _print(_genkey())
+            return 0
+        if settings.task:
+            _init(settings)
+            return 0
+        if settings.peer is not None:
+            return _peer_mode(settings, settings.peer)
         if not settings.ticket:
-            raise UsageError("There is no KEY. Paste what the server printed: client.py KEY")
+            raise UsageError(
+                "There is no KEY and no config.ini: run client.py KEY with what a server printed, "
+                "or client.py --init to talk without a server."
+            )
         view = _view(settings)
         # Who has no screen sees nothing early, and should hear first what is wrong.
         member = _member(settings, view) if isinstance(view, Lines) else None
     except TermchatError as problem:
         _say(str(problem))
         return _exit_code(problem)
-    client = Client(settings, view, member)
+    return _run(Client(settings, view, member))
+
+
+def _run(client: Client) -> int:
+    """Run to the end, and say what remains to be said."""
     code = client.run()
     for details in client.details:
         _say(details.rstrip())
@@ -605,7 +832,7 @@ def _member(settings: config.ClientConfig, view: View) -> Member:
         UsageError: if the settings are wrong, or a package is missing.
         FileError: if a file cannot be used.
     """
-    try:
+    with _packages():
         # Here, because nobody should wait for a screen as long as this takes. The password first:
         # stretching it takes as long as the other imports, and needs no GIL.
         from concurrent.futures import ThreadPoolExecutor
@@ -616,11 +843,22 @@ def _member(settings: config.ClientConfig, view: View) -> Member:
         psk = ThreadPoolExecutor(1).submit(ticket.derive_psk, settings.offered_password, key)
 
         from common.member.desk import Desk
+    today = time.strftime("%Y-%m-%d")
+    return Desk(settings, os.environ, view, time.monotonic, _at_ms, today, psk.result)
+
+
+@contextlib.contextmanager
+def _packages() -> Iterator[None]:
+    """Import what needs packages.
+
+    Raises:
+        UsageError: if one is missing.
+    """
+    try:
+        yield
     except ImportError as problem:
         wanted = Path(__file__).with_name("requirements.txt")
         raise UsageError(f"{problem}. Run: {sys.executable} -m pip install -r {wanted}") from None
-    today = time.strftime("%Y-%m-%d")
-    return Desk(settings, os.environ, view, time.monotonic, _at_ms, today, psk.result)
 
 
 def _exit_code(problem: TermchatError) -> int:
@@ -628,6 +866,21 @@ def _exit_code(problem: TermchatError) -> int:
 
 
 def _view(settings: config.ClientConfig) -> View:
+    """Choose the view, and set what the file says.
+
+    Raises:
+        UsageError: if it says what cannot be.
+    """
+    view = _choose_view(settings)
+    for name, value, where in settings.options:
+        allowed = VALUES.get(name, ())
+        if allowed and value not in allowed:
+            raise UsageError(f"{where} is {value!r}, not {' or '.join(allowed)}.")
+        setattr(view.options, name, value)
+    return view
+
+
+def _choose_view(settings: config.ClientConfig) -> View:
     """Choose the view; why a screen cannot be had is told in one sentence."""
     if settings.plain:
         return Lines()
@@ -659,6 +912,13 @@ def _append_private(path: Path, content: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def _print(row: str, end: str = "\n") -> None:
+    """Write a row on standard output, if there is one, before a view takes it."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stdout.write(text.clean(row) + end)
+        sys.stdout.flush()
 
 
 def _say(sentence: str) -> None:

@@ -187,12 +187,14 @@ class Gate:
         rooms: int,
         make_room: Callable[[str], Room],
         on_empty: Callable[[Room], None],
+        also_judge: Callable[[Hello], int | None] = lambda _: None,
     ) -> None:
         self._lock = threading.Lock()
         self._room_size = room_size
         self._max_rooms = rooms
         self._make_room = make_room
         self._on_empty = on_empty
+        self._also_judge = also_judge
         self._held: dict[str, Held] = {}
         self._sessions: set[bytes] = set()
         self._members: Counter[str] = Counter()
@@ -262,6 +264,9 @@ class Gate:
             return 404
         if hello.room in self.locked and not resumes:
             return 423
+        status = self._also_judge(hello)
+        if status is not None:
+            return status
         if held is not None and not resumes and not replaces:
             return 409
         if resumes or replaces:
@@ -1121,6 +1126,7 @@ class Loop:
         self._rooms.setdefault(room, set()).add(conn)
         conn.replies, conn.replies_at = replies, room.position
         self._server.wake(room)
+        self._server.on_join(card.session, conn.address)
         self._server.row(f"[Connected] {_who(conn)}  {_where(room)}")
 
     # --- One flush out.
@@ -1426,8 +1432,21 @@ class Server:
         listeners: list[socket.socket],
         on_row: Callable[[str], None],
         on_crash: Callable[[], None],
+        *,
+        also_judge: Callable[[Hello], int | None] = lambda _: None,
+        on_join: Callable[[bytes, str], None] = lambda _session, _address: None,
     ) -> None:
-        """Prepare; `on_row` and `on_crash` are called from the loops.
+        """Prepare; what is handed in is called from the loops.
+
+        Args:
+            settings: what we were told.
+            key: ours.
+            psk: 32 bytes.
+            listeners: bound, and not blocking.
+            on_row: takes a row for the operator.
+            on_crash: a loop is dead.
+            also_judge: may return a status that refuses a HELLO, or None.
+            on_join: takes the session of a member, and its address, before its room is told.
 
         Raises:
             FileError: if the stored log cannot be used.
@@ -1438,6 +1457,7 @@ class Server:
         self.listeners = listeners
         self.row = on_row
         self.crashed = on_crash
+        self.on_join = on_join
         self._grace_s = settings.grace_s
         self.trouble = ""
         """Why the log cannot be written, as long as it cannot."""
@@ -1446,6 +1466,7 @@ class Server:
             rooms=settings.rooms,
             make_room=self._make_room,
             on_empty=self._forget_room,
+            also_judge=also_judge,
         )
         self._writer = Writer(self, settings.data) if settings.data is not None else None
         self._loops = [Loop(self) for _ in range(settings.threads or _default_threads())]
@@ -1534,7 +1555,7 @@ def listen(hosts: Iterable[str], port: int) -> list[socket.socket]:
             try:
                 # With port 0 the first address chooses, and the others follow.
                 at = bound[0].getsockname()[1] if bound and not port else port
-                bound.append(_bind(family, (address[0], at, *address[2:])))
+                bound.append(bind(family, (address[0], at, *address[2:])))
             except OSError as this:
                 if this.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
                     raise
@@ -1560,7 +1581,12 @@ def _addresses(hosts: Iterable[str], port: int) -> Iterator[tuple[int, tuple[str
                 yield family, address  # type: ignore[misc] # tuples of two lengths
 
 
-def _bind(family: int, address: tuple[object, ...]) -> socket.socket:
+def bind(family: int, address: tuple[object, ...]) -> socket.socket:
+    """Return a socket that listens at this address.
+
+    Raises:
+        OSError: if it cannot.
+    """
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         if os.name == "posix":
@@ -1836,6 +1862,8 @@ def main(argv: list[str]) -> int:
     except TermchatError as problem:
         sys.stderr.write(f"{problem}\n")
         return 2 if isinstance(problem, UsageError) else 1
+    for warning in settings.warnings:
+        sys.stderr.write(f"{text.clean(warning)}\n")
     limited = raise_file_limit(settings)
     console = Console(out_fd=1)
     console.catch(signal.SIGINT, signal.SIGTERM)

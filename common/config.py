@@ -34,8 +34,7 @@ MAX_FILE_BYTES = 64 * 1024
 PEER_PORT = 50_233
 """What `--init` proposes: in the range that nobody is assigned (RFC 6335 6)."""
 PEER_RATE = 1_000.0
-PEER_BURST = 100.0
-"""MESSAGEs that a peer sends (PROTOCOL.md 2): who holds the one key they share is no stranger."""
+"""MESSAGEs that a peer sends in a second (PROTOCOL.md 2): no stranger holds the key they share."""
 
 OPTIONS = ("mouse", "joins", "bell", "notify", "notify_words")
 """What `/set` sets, as `common.view.view` knows it."""

@@ -64,7 +64,7 @@ def parse(text: str) -> Ticket:
     """
     keys, at, address = text.strip().partition("@")
     key, dot, secret = keys.partition(".")
-    host, port = _parse_address(address) if at else (None, None)
+    host, port = parse_address(address) if at else (None, None)
     return Ticket(_parse_key(key), _parse_secret(secret) if dot else None, host, port)
 
 
@@ -178,12 +178,17 @@ def _check_shape(name: str, text: str, chars: int) -> None:
         raise UsageError(f"{name} is too long: {len(text)} characters instead of {chars}.")
 
 
-def _parse_address(text: str) -> tuple[str, int | None]:
+def parse_address(text: str) -> tuple[str, int | None]:
+    """Read `HOST[:PORT]`, where an IPv6 address with a port is in brackets.
+
+    Raises:
+        UsageError: if it is anything else.
+    """
     if text.startswith("["):
         host, bracket, rest = text[1:].partition("]")
         if not bracket or not _is_ipv6(host) or (rest and not rest.startswith(":")):
             raise UsageError("HOST is malformed: an IPv6 address is written [ADDRESS]:PORT.")
-        return host, _parse_port(rest[1:]) if rest else None
+        return host, parse_port(rest[1:]) if rest else None
     if text.count(":") > 1:
         if not _is_ipv6(text):
             raise UsageError("HOST is malformed: an IPv6 address is written [ADDRESS]:PORT.")
@@ -191,7 +196,7 @@ def _parse_address(text: str) -> tuple[str, int | None]:
     host, colon, port = text.partition(":")
     if not _HOST.fullmatch(host):
         raise UsageError("HOST is malformed: it has letters, digits, dots and hyphens.")
-    return host, _parse_port(port) if colon else None
+    return host, parse_port(port) if colon else None
 
 
 def _is_ipv6(text: str) -> bool:
@@ -202,7 +207,12 @@ def _is_ipv6(text: str) -> bool:
     return _IPV6.fullmatch(text) is not None
 
 
-def _parse_port(text: str) -> int:
+def parse_port(text: str) -> int:
+    """Read a port to connect to.
+
+    Raises:
+        UsageError: if it is not 1 to 65535.
+    """
     if not _PORT.fullmatch(text) or not 1 <= int(text) <= 65535:
         raise UsageError("PORT is a number from 1 to 65535.")
     return int(text)

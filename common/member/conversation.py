@@ -305,6 +305,8 @@ class Conversation:
         self._today = today
         self._lines = 0
         self._outbox: deque[Line] = deque()
+        self.messages_s = MESSAGES_S
+        """What the relay takes; where it is a peer's, more (PROTOCOL.md 2)."""
         self._tokens, self._tokens_at_s = MESSAGES_BURST, 0.0
         self._out: list[Sent] = []
         self._forget()
@@ -491,7 +493,7 @@ class Conversation:
         times = [at for at in (self._card_age_s, self._old_key_s) if at is not None]
         if self._outbox:
             lacking = max(0.0, 1.0 - self._tokens)
-            times.append(self._tokens_at_s + lacking / MESSAGES_S)
+            times.append(self._tokens_at_s + lacking / self.messages_s)
         return min(times, default=None)
 
     # --- Records in.
@@ -838,7 +840,8 @@ class Conversation:
         return events
 
     def _send_waiting(self, now: float) -> None:
-        self._tokens = min(MESSAGES_BURST, self._tokens + (now - self._tokens_at_s) * MESSAGES_S)
+        gained = (now - self._tokens_at_s) * self.messages_s
+        self._tokens = min(MESSAGES_BURST, self._tokens + gained)
         self._tokens_at_s = now
         self._rotate_card(now)
         keys = KEYS_PER_TURN

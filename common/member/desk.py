@@ -148,6 +148,7 @@ class Desk:
         """From a suspension: when, and how long it was."""
         self._was_welcomed = False
         self._ended = ""
+        self._end_code = EXIT_REFUSED
         self._leave_by_s: float | None = None
         self._on_answer: Callable[[str | None], None] | None = None
         self._shown_numbers: set[str] = set()
@@ -657,7 +658,7 @@ class Desk:
             is_unsaid = self._was_welcomed and bool(goodbye.strip())
             self._leave_with(conversation.waiting + is_unsaid)
         elif conversation.phase is Phase.ENDED:
-            self.exit_code = EXIT_REFUSED if self._ended else 0
+            self.exit_code = self._end_code if self._ended else 0
         else:
             if goodbye.strip():
                 conversation.say(goodbye)
@@ -675,7 +676,7 @@ class Desk:
         """Stop for good. Who was welcomed on a screen may go on reading; everybody else is done."""
         self._conversation.end()
         self.close()
-        self._ended = sentence
+        self._ended, self._end_code = sentence, exit_code
         if self._was_welcomed and self._has_input and not isinstance(self._view, Lines):
             self._notice(f"{sentence} /quit leaves.")
             return
@@ -684,7 +685,7 @@ class Desk:
 
     def interrupt(self) -> None:
         """Leave a line mode at once, with its words."""
-        self._view.plain(f"Disconnected to the `{self._url}` server.", self._at_ms())
+        self._part(is_heard=False)
         if self._conversation.phase is Phase.LIVE and self._pipe is not None:
             self._conversation.leave()
             self.send(self._clock())
@@ -745,8 +746,15 @@ class Desk:
         self._view.moved(Presence(peer.name, identity, sentence, at_ms, is_coming, here))
 
     def _greet(self, joined: Joined) -> None:
-        conversation = self._conversation
         self._lost_at_s = None
+        self._tell_joined(joined)
+        self._hint = sentences.HINT
+        self._look_alikes.clear()
+        for peer in joined.others:
+            self._compare_name(peer)
+
+    def _tell_joined(self, joined: Joined) -> None:
+        conversation = self._conversation
         rows = sentences.first_rows(joined, conversation)
         if isinstance(self._view, Lines):
             self._view.plain(f"Connected to `{self._url}` server.", self._at_ms())
@@ -754,14 +762,14 @@ class Desk:
             self._view.plain(f"Users Connected: {conversation.members}", self._at_ms())
             rows = rows[1:-1]
         self._rows(rows)
-        self._hint = sentences.HINT
-        self._look_alikes.clear()
-        for peer in joined.others:
-            self._compare_name(peer)
+
+    def _part(self, *, is_heard: bool) -> None:
+        """Say in line mode that we are out; is_heard: the relay has our LEAVE."""
+        self._view.plain(f"Disconnected to the `{self._url}` server.", self._at_ms())
 
     def _on_gone(self) -> None:
         if isinstance(self._view, Lines):
-            self._view.plain(f"Disconnected to the `{self._url}` server.", self._at_ms())
+            self._part(is_heard=True)
         if self._pipe is not None:
             self._pipe.link.close(self._clock())
         self._leave_with(0)
@@ -798,6 +806,9 @@ class Desk:
                 is_verified=peer.standing is Standing.VERIFIED,
                 is_look_alike=peer.number in self._look_alikes,
             )
+        self._show_message(message)
+
+    def _show_message(self, message: Message) -> None:
         self._view.said(message)
 
     def _notice(self, sentence: str) -> None:
