@@ -687,7 +687,7 @@ def _listener(peer: config.PeerConfig) -> socket.socket:
         UsageError: if server.py is not beside us.
         FileError: if nobody can listen there; names what to change.
     """
-    if not Path(__file__).with_name("server.py").is_file():
+    if not Path(__file__).resolve().with_name("server.py").is_file():
         raise UsageError("Who listens needs server.py beside client.py. Copy it there.")
     import server
 

@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
 from common.errors import UsageError
@@ -81,11 +81,12 @@ class Lines:
 
     # --- Input.
 
-    def receive(self, data: bytes, now: float) -> list[Outcome]:
+    def receive(self, data: bytes, now: float) -> Iterable[Outcome]:
         """Take keys from a terminal, or lines from anything else."""
         self._now = now
+        # One by one: a line may answer what the one before it makes us ask.
         if not self._is_terminal:
-            return list(self._lines(data))
+            return self._lines(data)
         return self._apply(self._keys.receive(data, now), now)
 
     def _lines(self, data: bytes) -> Iterator[Outcome]:
@@ -103,8 +104,7 @@ class Lines:
             else:
                 yield Action.ENTER
 
-    def _apply(self, events: list[KeyEvent], now: float) -> list[Outcome]:
-        outcomes: list[Outcome] = []
+    def _apply(self, events: list[KeyEvent], now: float) -> Iterator[Outcome]:
         for event in events:
             prompt = self._question or self._input
             reply = prompt.apply(event)
@@ -115,21 +115,20 @@ class Lines:
                 self._shown = ""
                 self._release()
                 if self._question is not None:
-                    outcomes.append(reply)
+                    yield reply
                 elif reply.text.strip():
-                    outcomes.append(Submit(reply.text.strip("\n"), reply.is_literal))
+                    yield Submit(reply.text.strip("\n"), reply.is_literal)
                 else:
-                    outcomes.append(Action.ENTER)
+                    yield Action.ENTER
                 continue
             self._echo()
             match reply:
                 case Reply() if self._question is not None:
-                    outcomes.append(reply)
+                    yield reply
                 case Reply.ENDED:
-                    outcomes.append(Action.QUIT)
+                    yield Action.QUIT
                 case _:
                     pass
-        return outcomes
 
     def _echo(self, typed: str | None = None) -> None:
         """Make the last row show what is typed, the only thing that is ever taken back."""
@@ -284,7 +283,7 @@ class Lines:
 
     def tick(self, now: float) -> list[Outcome]:
         """Let a lone ESC become a key."""
-        return self._apply(self._keys.tick(now), now) if self._is_terminal else []
+        return list(self._apply(self._keys.tick(now), now)) if self._is_terminal else []
 
 
 def _cbreak() -> list[Any] | None:

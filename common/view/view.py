@@ -6,7 +6,7 @@ foreign text, and is cleaned on its way to a cell. It has no clock: `now` is wha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
 from common.term.complete import Sources
@@ -106,8 +106,8 @@ class View(Protocol):
     def stop(self) -> None:
         """Give the terminal back as it was found."""
 
-    def receive(self, data: bytes, now: float) -> list[Outcome]:
-        """Take what was typed, and return what it asks of the client."""
+    def receive(self, data: bytes, now: float) -> Iterable[Outcome]:
+        """Take what was typed, and return what it asks of the client, to be done one by one."""
 
     def said(self, message: Message) -> None:
         """Show a message that is in the log."""

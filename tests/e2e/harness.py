@@ -147,7 +147,10 @@ class House:
         return sock
 
     def proxy(self, relay: Relay) -> Proxy:
-        return Proxy(self, relay.port)
+        return self.proxy_to(relay.port)
+
+    def proxy_to(self, port: int) -> Proxy:
+        return Proxy(self, port)
 
 
 class Program:
@@ -610,6 +613,8 @@ class Proxy:
         self._house = house
         self._relay_port = port
         self.seen = bytearray()
+        self.up, self.down = bytearray(), bytearray()
+        """What clients said, and what they were told."""
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self._socks = [self._listener]
@@ -620,18 +625,19 @@ class Proxy:
         client, _ = self._listener.accept()
         relay = socket.create_connection(("127.0.0.1", self._relay_port), timeout=WAIT_S)
         self._socks += [client, relay]
-        for source, target in ((client, relay), (relay, client)):
+        for source, target, kept in ((client, relay, self.up), (relay, client, self.down)):
             self._house.watch(
                 source.fileno(),
-                lambda source=source, target=target: self._pass(source, target),  # type: ignore[misc]
+                lambda source=source, target=target, kept=kept: self._pass(source, target, kept),  # type: ignore[misc]
             )
 
-    def _pass(self, source: socket.socket, target: socket.socket) -> None:
+    def _pass(self, source: socket.socket, target: socket.socket, kept: bytearray) -> None:
         try:
             data = source.recv(READ_BYTES)
         except ConnectionError:
             data = b""
         self.seen += data
+        kept += data
         with contextlib.suppress(OSError):
             if data:
                 target.sendall(data)

@@ -33,8 +33,14 @@ class House:
     def __init__(self, *, room_size: int = 3, rooms: int = 2) -> None:
         self.made: list[str] = []
         self.emptied: list[server.Room] = []
+        self.refused: dict[bytes, int] = {}
+        """Identities that a peer's relay refuses."""
         self.gate = Gate(
-            room_size=room_size, rooms=rooms, make_room=self._make, on_empty=self.emptied.append
+            room_size=room_size,
+            rooms=rooms,
+            make_room=self._make,
+            on_empty=self.emptied.append,
+            also_judge=lambda hello: self.refused.get(hello.identity),
         )
 
     def _make(self, name: str) -> server.Room:
@@ -89,6 +95,21 @@ HELLO_CASES = {
     "locked": Case(423, lambda house, _: house.gate.locked.add("den")),
     "held": Case(409, lambda _house, _: None),
 }
+
+
+def test_a_peer_refuses_even_a_resume_and_a_replacement() -> None:
+    house = House()
+    ace = house.enter("ace")
+    resume = Hello(ace.session, identity("ace").public, "", "ace")
+    replacement = knocks("ace")
+    house.lose(ace)
+    assert house.gate.admit(resume) is None
+    assert house.gate.admit(replacement) is None
+    house.refused[identity("ace").public] = 409
+    for refused in (resume, replacement):
+        assert house.gate.admit(refused) == 409
+        with pytest.raises(Refused):
+            house.gate.take(refused, is_fresh=True)
 
 
 def test_what_is_judged_before_the_hello() -> None:

@@ -1,0 +1,236 @@
+"""A desk of peer mode, against the real relay: who is let in, who is greeted, and who ends whom."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from common.config import PEER_RATE, ClientConfig, PeerConfig
+from common.crypto.identity import Identity
+from common.errors import Refused
+from common.member.conversation import Phase
+from common.member.peering import CLOSED, PeerDesk, greeting
+from common.view.lines import Lines
+from common.view.view import Message, Presence
+from common.wire.link import Closed
+from common.wire.records import Hello
+from tests.sim.test_sim_desk import At, View
+from tests.sim.world import World
+
+NAMES = ["desktop", "phone"]
+IDENTITIES = [Identity.generate() for _ in NAMES]
+PEER = PeerConfig(Path("config.ini"), "127.0.0.1", 1, "")
+
+
+class Plain(Lines):
+    """Line mode, whose rows are kept and not written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows: list[str] = []
+
+    def _row(self, content: str) -> None:
+        self.rows.append(content)
+
+
+class PeerAt(At):
+    """Laptop, in a world with desktop, the first, and phone."""
+
+    def __init__(self, world: World, view: View | Plain, mode: str = "connect") -> None:
+        super().__init__(world)
+        self.view = view  # type: ignore[assignment] # as much of it as is called
+        old = self.desk._settings
+        settings = ClientConfig(old.ticket, "laptop", password="", ephemeral=True)
+        self.desk = PeerDesk(
+            settings,
+            PEER._replace(mode=mode),
+            {},
+            view,  # type: ignore[arg-type]
+            lambda: world.now,
+            lambda: 5,
+            "2026-11-21",
+        )
+        self.desk.dialled(world.psk)
+
+    @property
+    def peer_desk(self) -> PeerDesk:
+        assert isinstance(self.desk, PeerDesk)
+        return self.desk
+
+    def settle(self) -> None:
+        for _ in range(3):
+            self.carry()
+
+
+def connected(world: World, view: View | Plain) -> PeerAt:
+    for person in world.people:
+        person.dial()
+        world.carry_all()
+        world.relay.turn()
+        world.carry_all()
+        person.turn()
+        world.carry_all()
+        world.relay.turn()
+    at = PeerAt(world, view)
+    at.dial()
+    at.settle()
+    assert at.phase is Phase.LIVE
+    assert at.peer_desk._listener == IDENTITIES[0].public
+    return at
+
+
+def test_the_listener_ends_who_has_connected_and_nobody_else_does() -> None:
+    with World(NAMES, IDENTITIES) as world:
+        plain = Plain()
+        at = connected(world, plain)
+        assert plain.rows[0].startswith("Connected to ")
+        world.people[1].quit()
+        at.settle()
+        assert (at.desk.exit_code, CLOSED in plain.rows) == (None, False)
+        world.people[0].quit()
+        at.settle()
+        assert at.desk.exit_code == 0
+        assert plain.rows[-1] == CLOSED
+        assert at.desk.fd is None
+
+
+def test_what_was_not_sent_by_then_is_told() -> None:
+    with World(NAMES, IDENTITIES) as world:
+        at = connected(world, Plain())
+        at.desk._conversation.messages_s = 1e-9
+        at.desk._conversation._tokens = 0
+        at.type("too late")
+        world.people[0].quit()
+        at.settle()
+        assert (at.desk.exit_code, at.desk.last_words) == (1, "1 line was not delivered.")
+
+
+def test_a_screen_stays_to_be_read() -> None:
+    with World(NAMES, IDENTITIES) as world:
+        view = View()
+        at = connected(world, view)
+        world.people[0].quit()
+        at.settle()
+        assert not isinstance(at.desk.exit_code, int)
+        assert at.saw(f"{CLOSED} /quit leaves.")
+        at.desk.quit("")
+        assert at.desk.exit_code == 0
+
+
+def test_a_listener_that_is_lost_is_waited_for() -> None:
+    with World(NAMES, IDENTITIES, grace_s=5.0) as world:
+        at = connected(world, Plain())
+        connection = world.people[0].connection
+        assert connection is not None
+        connection.up.cut()
+        connection.down.cut()
+        world.people[0].dial = lambda: None  # type: ignore[method-assign]
+        for _ in range(8):
+            at.carry()
+        assert not any(peer.name == "desktop" for peer in at.desk._conversation.peers.values())
+        assert at.desk.exit_code is None
+
+
+def test_a_listener_greets_each_newcomer_once() -> None:
+    with World(NAMES, IDENTITIES) as world:
+        plain = Plain()
+        at = PeerAt(world, plain, "listen")
+        at.dial()
+        at.settle()
+        assert plain.rows == ["Waiting for a peer."]
+        for person in world.people:
+            session = person.conv.hello().session
+            at.peer_desk.joined(session, "[fe80::1]:5" if person.name == "phone" else "192.0.2.1:7")
+            person.dial()
+            at.settle()
+        assert "Connected by ('192.0.2.1', 7)" in plain.rows
+        assert "Connected by ('fe80::1', 5)" in plain.rows
+        assert plain.rows.count(greeting("laptop")) == 2
+        heard = [event for person in world.people for event in person.events]
+        texts = [event.text for event in heard if hasattr(event, "text")]
+        assert texts == [greeting("laptop")] * 2
+        world.people[0].quit()
+        at.settle()
+        assert plain.rows[-3] == CLOSED
+        assert "desktop left" in plain.rows[-2]
+        world.people[1].quit()
+        at.settle()
+        assert plain.rows[-2:] == [CLOSED, "Waiting for a peer."]
+        assert at.desk.exit_code is None
+
+
+def test_who_is_let_in_at_the_listener() -> None:
+    with World(NAMES, IDENTITIES) as world:
+        at = PeerAt(world, Plain(), "listen")
+        desk, own = at.peer_desk, at.desk._conversation.hello()
+        other = Hello(secrets.token_bytes(16), IDENTITIES[0].public, "", "desktop")
+        reflected = Hello(secrets.token_bytes(16), own.identity, "", "laptop")
+        assert [desk.judge(hello) for hello in (own, other, reflected)] == [None, 503, 409]
+        at.dial()
+        at.settle()
+        assert [desk.judge(hello) for hello in (own, other, reflected)] == [None, None, 409]
+
+
+@pytest.mark.parametrize(
+    ("message", "rows"),
+    [
+        (Message("bea", b"i", "hi", 5), ["bea says: hi"]),
+        (Message("bea", b"i", "hi\nSent CHAT message.", 5), ["bea says: hi\nSent CHAT message."]),
+        (Message("bea", b"i", "/me waves", 5), ["* bea waves"]),
+        (Message("bea", b"i", "psst", 5, is_direct=True), ["> bea says: psst"]),
+        (Message("bea", b"i", greeting("bea"), 5, is_direct=True), [greeting("bea")]),
+        # What is shown bare names its author, whoever that is.
+        (
+            Message("bea", b"i", greeting("ace"), 5, is_direct=True),
+            [f"> bea says: {greeting('ace')}"],
+        ),
+        (Message("bea", b"i", greeting("bea"), 5), [f"bea says: {greeting('bea')}"]),
+        (Message("laptop", b"", "mine", 5, is_own=True, line=1), ["Sent CHAT message."]),
+    ],
+)
+def test_rows_of_the_small_program(message: Message, rows: list[str]) -> None:
+    with World(NAMES, IDENTITIES) as world:
+        plain = Plain()
+        PeerAt(world, plain).peer_desk._show_message(message)
+        assert plain.rows == rows
+
+
+@pytest.mark.parametrize("is_plain", [True, False])
+def test_a_refusal_names_file_section_and_value(*, is_plain: bool) -> None:
+    told: list[tuple[Callable[[PeerAt], None], str]] = [
+        (lambda at: refuse(at, 401), "wrong key. fernet_key in [parameters] of config.ini must"),
+        (lambda at: refuse(at, 409), "the name laptop is in use, or both sides have one home"),
+        (lambda at: refuse(at, 503), "the relay is full or shutting down."),
+    ]
+    for act, words in told:
+        with World(NAMES, IDENTITIES) as world:
+            at = PeerAt(world, Plain() if is_plain else View())
+            at.dial()
+            act(at)
+            assert at.desk.exit_code == 3
+            assert at.desk.last_words.startswith(f"The network answered: {words}")
+
+
+def refuse(at: PeerAt, status: int) -> None:
+    at.desk._on_closed(Closed(Refused(status, ""), ""), at.world.now)
+
+
+def test_peers_may_say_more_in_a_second() -> None:
+    with World(NAMES, IDENTITIES) as world:
+        assert PeerAt(world, Plain()).desk._conversation.messages_s == PEER_RATE
+
+
+def test_no_presence_is_lost_on_a_screen() -> None:
+    with World(NAMES, IDENTITIES) as world:
+        shown: list[Presence] = []
+        view = View()
+        view.moved = shown.append  # type: ignore[assignment,method-assign]
+        at = PeerAt(world, view, "listen")
+        at.dial()
+        at.settle()
+        world.people[0].dial()
+        at.settle()
+        assert [presence.name for presence in shown] == ["desktop"]
