@@ -200,7 +200,7 @@ def _read(path: Path, most_bytes: int) -> tuple[bytes, os.stat_result] | None:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
             data = file.read(most_bytes + 1)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise FileError(f"Cannot read {path}: {error.strerror}.") from None

@@ -11,7 +11,7 @@ import pytest
 from common.config import PEER_RATE, ClientConfig, PeerConfig
 from common.crypto.identity import Identity
 from common.errors import Refused
-from common.member.conversation import Phase
+from common.member.conversation import Phase, Said
 from common.member.peering import CLOSED, PeerDesk, greeting
 from common.view.lines import Lines
 from common.view.view import Message, Presence
@@ -52,6 +52,7 @@ class PeerAt(At):
             lambda: world.now,
             lambda: 5,
             "2026-11-21",
+            lambda: world.psk,
         )
         self.desk.dialled(world.psk)
 
@@ -150,7 +151,7 @@ def test_a_listener_greets_each_newcomer_once() -> None:
         assert "Connected by ('fe80::1', 5)" in plain.rows
         assert plain.rows.count(greeting("laptop")) == 2
         heard = [event for person in world.people for event in person.events]
-        texts = [event.text for event in heard if hasattr(event, "text")]
+        texts = [event.text for event in heard if isinstance(event, Said)]
         assert texts == [greeting("laptop")] * 2
         world.people[0].quit()
         at.settle()
