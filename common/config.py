@@ -246,7 +246,8 @@ def load_client(argv: Sequence[str], environ: Mapping[str, str]) -> ClientConfig
     parser = _Parser(
         prog="client.py",
         allow_abbrev=False,
-        description="Joins a private room. KEY is what the server printed.",
+        description="Joins a private room. KEY is what the server printed. Without KEY, "
+        "config.ini makes a chat of two that needs no server: --init writes one.",
         epilog="Example: client.py KEY@chat.example.org --username ace",
     )
     add = parser.add_argument

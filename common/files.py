@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -212,6 +211,9 @@ def _read(path: Path, most_bytes: int) -> tuple[bytes, os.stat_result] | None:
 @contextlib.contextmanager
 def _temporary(path: Path, data: bytes) -> Iterator[str]:
     """Write `data` beside `path`, 0600 and fsynced; it is removed at the end if still there."""
+    # Here, since it costs a client 10 ms before its first frame.
+    import tempfile
+
     fd, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(fd, "wb") as file:
