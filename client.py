@@ -598,15 +598,15 @@ def _peer_mode(settings: config.ClientConfig, peer: config.PeerConfig) -> int:
     except UsageError:
         where = f"fernet_key in [parameters] of {peer.file}"
         raise UsageError(f"{where} is not 32 bytes in base64. Copy it again.") from None
-    key = RelayKey.from_private(keys.static_private)
     _print(f"Your IP and port are: {_shown(peer.ip)}:{peer.port}")
     try:
         peer, host, port = _answers(peer)
     except KeyboardInterrupt:
         _print("")
         return EXIT_INTERRUPTED
-    listeners = [_listener(peer)] if peer.mode == "listen" else []
-    invitation = ticket.encode(ticket.Ticket(key.public, keys.secret, host, port))
+    listener = _listener(peer) if peer.mode == "listen" else None
+    key = RelayKey.from_private(keys.static_private).public
+    invitation = ticket.encode(ticket.Ticket(key, keys.secret, host, port))
     # A password that is given, though empty, is never asked for.
     settings = settings._replace(ticket=invitation, password="", url="", room="")
     view = _view(settings)
@@ -615,10 +615,23 @@ def _peer_mode(settings: config.ClientConfig, peer: config.PeerConfig) -> int:
         settings, peer, os.environ, view, time.monotonic, _at_ms, today, lambda: keys.psk
     )
     client = Client(settings, view, desk)
-    if not listeners:
+    if listener is None:
         return _run(client)
+    return _host(client, listener, keys.static_private, keys.psk, desk.judge, desk.joined)
+
+
+def _host(
+    client: Client,
+    listener: socket.socket,
+    private: bytes,
+    psk: bytes,
+    judge: Callable[..., int | None],
+    joined: Callable[[bytes, str], None],
+) -> int:
+    """Run the relay of a client that listens, and the client; return the exit code."""
     # Here, because who connects needs no server.py.
     import server
+    from common.crypto.identity import RelayKey
 
     has_crashed = threading.Event()
 
@@ -626,16 +639,15 @@ def _peer_mode(settings: config.ClientConfig, peer: config.PeerConfig) -> int:
         has_crashed.set()
         signal.raise_signal(signal.SIGTERM)
 
-    limits = config.ServerConfig(rooms=0, rate=config.PEER_RATE)
     relay = server.Server(
-        limits,
-        key,
-        keys.psk,
-        listeners,
+        config.ServerConfig(rooms=0, rate=config.PEER_RATE),
+        RelayKey.from_private(private),
+        psk,
+        [listener],
         lambda _: None,
         crash,
-        also_judge=desk.judge,
-        on_join=desk.joined,
+        also_judge=judge,
+        on_join=joined,
     )
     relay.start()
     try:
