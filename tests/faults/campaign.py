@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
@@ -143,11 +143,16 @@ class Client:
         assert self._process.stdin is not None
         self._process.stdin.write(f"{text}\n".encode())
 
-    def finish(self) -> None:
+    def end_input(self) -> None:
         """End its input: it leaves once all is echoed, and says so by its exit code."""
         assert self._process.stdin is not None
         self._process.stdin.close()
-        assert self._process.wait(SETTLE_S) == 0, self.rows[-20:]
+
+    @property
+    def has_left(self) -> bool:
+        """Whether it has left, with nothing unsaid."""
+        assert self._process.poll() in (None, 0), self.rows[-20:]
+        return self._process.poll() == 0
 
     def close(self) -> None:
         """End it, however it is."""
@@ -226,10 +231,9 @@ class Campaign:
 
     def until_live(self) -> None:
         """Wait until everybody is in."""
-        end_s = time.monotonic() + SETTLE_S
-        while not all(m.is_live for m in self.members) or not all(c.is_in for c in self.clients):
-            assert time.monotonic() < end_s, f"not live: {self._states()}"
-            self.turn()
+        self._until(
+            lambda: all(m.is_live for m in self.members) and all(c.is_in for c in self.clients)
+        )
 
     def _states(self) -> list[str]:
         states = [(m.name, m.conversation.phase.name, m.conversation.waiting) for m in self.members]
@@ -314,9 +318,12 @@ class Campaign:
         """Mend everything, and go on until nobody has anything left to do."""
         self._undo_due(float("inf"))
         self.proxy.heal()
+        self._until(self._is_quiet)
+
+    def _until(self, holds: Callable[[], bool]) -> None:
         end_s = time.monotonic() + SETTLE_S
-        while not self._is_quiet():
-            assert time.monotonic() < end_s, f"no rest: {self._states()}"
+        while not holds():
+            assert time.monotonic() < end_s, f"in vain: {self._states()}"
             self.turn()
 
     def _is_quiet(self) -> bool:
@@ -337,14 +344,16 @@ class Campaign:
     def judge(self) -> Result:
         """Check what must hold once all is quiet; much was checked as it came."""
         for client in self.clients:
-            client.finish()
+            client.end_input()
+        self._until(lambda: all(client.has_left for client in self.clients))
         for member in self.members:
             assert member.conversation.phase is Phase.LIVE
             member.check()
         for spoken in self.ledger.lines.values():
             is_over = spoken.is_echoed + spoken.is_reported == 1
             assert is_over or spoken.by is None, f"{spoken.text!r} has vanished"
-            assert spoken.is_direct or spoken.is_reported or spoken.place is not None
+            # What a client said before it saw anybody join is on the clients' screens alone.
+            assert spoken.is_direct or spoken.is_reported or spoken.place or spoken.by is None
         self._judge_clients()
         return Result(
             said=len(self.ledger.lines),
