@@ -5,8 +5,9 @@
 window instead. Every run has a fresh server; runs of different servers alternate; medians are
 printed. Linux only: CPU and memory are read from /proc. Peers: `termchat` (server.py, rates lifted;
 a client seals what is ready into one frame, as PROTOCOL.md 3.2 says it should), `termchat-1` (one
-record in a frame, so that each message costs the whole way in), `websockets` (the asyncio
-`broadcast()` of that package, plain text), `inspircd` and `ngircd` where they are installed.
+record in a frame, so that each message costs the whole way in), `termchat-data` (with a stored
+log), `websockets` (the asyncio `broadcast()` of that package, plain text), `inspircd` and `ngircd`
+where they are installed.
 
 - A message is 100 bytes of text for the plain servers, for ours the body that such a text is sealed
   into: 80 + 128 + 16 bytes, which a relay cannot look into.
@@ -807,7 +808,7 @@ class Scenario:
     server: tuple[str, ...] = LIFTED
 
 
-ALL = ("termchat", "termchat-1", "websockets", "inspircd", "ngircd")
+ALL = ("termchat", "termchat-1", "termchat-data", "websockets", "inspircd", "ngircd")
 _SAT = ("deliv_s", "deliv_cpu_s", "msg_cpu_us", "p50_us", "p99_us", "srv_pct", "gen_pct", "rss_mb")
 _PACE = ("p50_us", "p99_us", "max_us", "deliv_cpu_s", "srv_pct", "gen_pct")
 _JOIN = ("admit_cpu_s", "conn_s", "idle_rss_kb_conn", "rss0_mb", "idle_cpu_pct", "gen_pct")
@@ -837,7 +838,7 @@ SCENARIOS = {
     "sat100": Scenario(_sat(100), ALL, _SAT),
     "sat1000": Scenario(_sat(1000), ALL, _SAT),
     "pace100": Scenario(("--n", "100", "--rate", "100", "--secs", "3"), ALL, _PACE),
-    "pace1000": Scenario(("--n", "1000", "--rate", "10", "--secs", "3"), ALL[:4], _PACE),
+    "pace1000": Scenario(("--n", "1000", "--rate", "10", "--secs", "3"), ALL[:5], _PACE),
     "idle5000": Scenario(
         ("--n", "5000", "--rooms", "50", "--idle", "45"), ("termchat", "websockets"), _JOIN
     ),
@@ -878,10 +879,12 @@ class Servers:
 
     def argv(self, peer: str, port: int, extra: tuple[str, ...]) -> list[str]:
         match peer:
-            case "termchat" | "termchat-1":
+            case "termchat" | "termchat-1" | "termchat-data":
                 script = str(ROOT / "server.py")
                 common = ("--host", "127.0.0.1", "--port", str(port), "--password", PASSWORD)
-                return [sys.executable, script, *common, "--room-size", "1000", *extra]
+                data = self._folder / f"data-{port}"
+                stored = ("--data", str(data)) if peer == "termchat-data" else ()
+                return [sys.executable, script, *common, *stored, "--room-size", "1000", *extra]
             case "websockets":
                 return [sys.executable, __file__, "broadcast", "--port", str(port)]
             case _:
