@@ -16,12 +16,15 @@ import errno
 import heapq
 import ipaddress
 import itertools
+import json
 import logging
+import logging.handlers
 import math
 import os
 import queue
 import secrets
 import selectors
+import shutil
 import signal
 import socket
 import sys
@@ -30,15 +33,17 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import Enum, auto
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple, assert_never
 
 try:
     from common import config, files, names
     from common.crypto import card as cards
     from common.crypto import ticket
-    from common.crypto.identity import RelayKey, load_relay_key
+    from common.crypto.identity import RelayKey, fingerprint, load_relay_key
     from common.crypto.transcript import Transcript
     from common.errors import (
         FileError,
@@ -52,7 +57,7 @@ try:
     from common.log.memory import Cursor, Log, MemoryLog
     from common.log.sqlite import Store, StoredLog, StoredRoom
     from common.term import text
-    from common.wire import records
+    from common.wire import orders, records
     from common.wire.link import (
         HANDSHAKE_S,
         MAX_PLAINTEXT_BYTES,
@@ -61,6 +66,7 @@ try:
         State,
         Upgrade,
     )
+    from common.wire.orders import FORMS, Order, Word
     from common.wire.pipe import Pipe
     from common.wire.records import (
         Delivered,
@@ -118,6 +124,20 @@ READS_PER_TURN: Final = 8
 ACCEPT_PAUSE_S: Final = 0.5
 CONSOLE_ROWS: Final = 1_000
 STOP_S: Final = 2.0
+MAX_RULES: Final = 10_000
+"""Bans, mutes and operators, of each kind: their file stays small."""
+DEPARTED_KEPT: Final = 1_000
+"""Who has left and can still be banned by name; the oldest are forgotten first."""
+SPOKE_KEPT: Final = 4_096
+MAX_ORDERS: Final = 1_000
+ROWS_TOLD: Final = 50
+ROW_CHARS: Final = 200
+"""What a row of a list holds: a NOTICE of it is at most 1 024 bytes, whatever the script."""
+LOG_BYTES: Final = 10 * 1024 * 1024
+LOGS_KEPT: Final = 5
+LOG_WAITING: Final = 10_000
+FOREVER_MS: Final = 253_402_300_799_000
+"""The last second that a date can name: no end."""
 
 _COUNTED: Final = (Kind.MESSAGE, Kind.CARD, Kind.COMMAND)
 """What the rate of messages counts."""
@@ -133,6 +153,176 @@ REFUSALS: Final = {
     429: "throttled",
     503: "full or shutting down",
 }
+NO_OPERATOR: Final = "Only an operator can do that. Nothing was changed."
+
+
+# -------------------------------------------------------------------------------------------- Rules
+
+
+@dataclass(slots=True)
+class Ban:
+    """An identity that is kept out.
+
+    Attributes:
+        identity: 32 bytes; None as long as nobody with the fingerprint has knocked.
+        name: of whom it was, or "".
+        until_ms: by the wall clock.
+        by: who banned it.
+    """
+
+    identity: bytes | None
+    fingerprint: str
+    name: str
+    until_ms: int
+    by: str
+    reason: str
+
+
+class Mute(NamedTuple):
+    """An identity that is not heard."""
+
+    name: str
+    until_ms: int
+
+
+class Rules:
+    """What operators have decided; gate and rooms read it, `Operators` changes it.
+
+    Attributes:
+        removed: bans, by identity.
+        sought: bans, by fingerprint, of identities that nobody has met.
+        operators: names, or "", by fingerprint.
+        locked: wire names of rooms.
+        slow_s: seconds between two messages of a member, by wire name of the room.
+        on_met: called, from any thread, when a ban has moved from `sought` to `removed`.
+    """
+
+    def __init__(self) -> None:
+        self.removed: dict[bytes, Ban] = {}
+        self.sought: dict[str, Ban] = {}
+        self.muted: dict[bytes, Mute] = {}
+        self.operators: dict[str, str] = {}
+        self.locked: set[str] = set()
+        self.slow_s: dict[str, int] = {}
+        self.motd = ""
+        self.on_met: Callable[[], None] = lambda: None
+
+    @property
+    def bans(self) -> list[Ban]:
+        """Every ban."""
+        return [*self.removed.values(), *self.sought.values()]
+
+    def is_operator(self, identity: bytes, username: str) -> bool:
+        """Whether an identity was named an operator, under this name."""
+        return bool(self.operators) and fingerprint(identity, username) in self.operators
+
+    def is_removed(self, hello: Hello) -> bool:
+        """Whether an identity may not come in."""
+        if hello.identity in self.removed:
+            return True
+        if not self.sought:
+            return False
+        ban = self.sought.pop(fingerprint(hello.identity, hello.username), None)
+        if ban is not None:
+            # A fingerprint covers a name, which is soon changed: from now on it is the identity.
+            ban.identity = hello.identity
+            self.removed[hello.identity] = ban
+            self.on_met()
+        return ban is not None
+
+    def ban(self, ban: Ban) -> None:
+        """Add a ban, in the place of an older one."""
+        self.lift([ban])
+        if ban.identity is None:
+            self.sought[ban.fingerprint] = ban
+        else:
+            self.removed[ban.identity] = ban
+
+    def lift(self, bans: Iterable[Ban]) -> None:
+        """End bans."""
+        for ban in bans:
+            self.sought.pop(ban.fingerprint, None)
+            if ban.identity is not None:
+                self.removed.pop(ban.identity, None)
+
+
+class Book:
+    """The file in which rules outlive the relay."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def load(self, rules: Rules) -> None:
+        """Read the rules of the relay before us, if there was one.
+
+        Raises:
+            FileError: if the file cannot be used.
+        """
+        data = files.read_private(self._path)
+        if data is None:
+            return
+        try:
+            self._read(json.loads(data), rules)
+        except (ValueError, TypeError, KeyError, RecursionError):
+            raise FileError(
+                f"{self._path} is damaged. Restore it, or remove it: then no ban holds."
+            ) from None
+
+    def _read(self, found: dict[str, list[list[object]]], rules: Rules) -> None:
+        if _int(found["version"]) != 1:
+            raise ValueError
+        for identity, digits, name, until_ms, by, reason in found["bans"]:
+            who = _hex(identity) if identity else None
+            rules.ban(Ban(who, _str(digits), _str(name), _int(until_ms), _str(by), _str(reason)))
+        for identity, name, until_ms in found["muted"]:
+            rules.muted[_hex(identity)] = Mute(_str(name), _int(until_ms))
+        for digits, name in found["operators"]:
+            rules.operators[_str(digits)] = _str(name)
+        for room, is_locked, slow_s in found["rooms"]:
+            if is_locked:
+                rules.locked.add(_str(room))
+            if _int(slow_s):
+                rules.slow_s[_str(room)] = _int(slow_s)
+        rules.motd = _str(found["motd"])
+
+    def save(self, rules: Rules, given: Iterable[str]) -> None:
+        """Write the rules; operators `given` at the start are not ours to keep.
+
+        Raises:
+            FileError: if the file cannot be written; it is unchanged then.
+        """
+        rooms = sorted(rules.locked | rules.slow_s.keys())
+        content = {
+            "version": 1,
+            "bans": [
+                (b.identity and b.identity.hex(), b.fingerprint, b.name, b.until_ms, b.by, b.reason)
+                for b in rules.bans
+            ],
+            "muted": [[who.hex(), *mute] for who, mute in rules.muted.items()],
+            "operators": [[d, name] for d, name in rules.operators.items() if d not in given],
+            "rooms": [[room, room in rules.locked, rules.slow_s.get(room, 0)] for room in rooms],
+            "motd": rules.motd,
+        }
+        files.replace_private(self._path, json.dumps(content, indent=1).encode())
+
+
+def _str(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+def _int(value: object) -> int:
+    if not isinstance(value, int) or not 0 <= value <= FOREVER_MS:
+        raise TypeError
+    return value
+
+
+def _hex(value: object) -> bytes:
+    identity = bytes.fromhex(_str(value))
+    if len(identity) != records.IDENTITY_BYTES:
+        raise ValueError
+    return identity
 
 
 # --------------------------------------------------------------------------------------------- Gate
@@ -187,9 +377,11 @@ class Gate:
         rooms: int,
         make_room: Callable[[str], Room],
         on_empty: Callable[[Room], None],
+        rules: Rules,
         also_judge: Callable[[Hello], int | None] = lambda _: None,
     ) -> None:
         self._lock = threading.Lock()
+        self._rules = rules
         self._room_size = room_size
         self._max_rooms = rooms
         self._make_room = make_room
@@ -201,11 +393,8 @@ class Gate:
         self._rooms: dict[str, Room] = {}
         self._failures: OrderedDict[str, list[float]] = OrderedDict()
         self._ephemerals: OrderedDict[bytes, None] = OrderedDict()
+        self._departed: OrderedDict[str, Held] = OrderedDict()
         self._pending = 0
-        self.removed: set[bytes] = set()
-        """Identities the operator removed."""
-        self.locked: set[str] = set()
-        """Rooms the operator has locked."""
         self.is_closing = False
 
     def knock(self, network: str, *, offers_us: bool, now: float) -> int | None:
@@ -258,11 +447,11 @@ class Gate:
         held = self._held.get(names.key(hello.username))
         resumes = held is not None and held.is_by(hello)
         replaces = held is not None and held.identity == hello.identity and not held.is_connected
-        if hello.identity in self.removed:
+        if self._rules.is_removed(hello):
             return 403
         if hello.room and not self._max_rooms:
             return 404
-        if hello.room in self.locked and not resumes:
+        if hello.room in self._rules.locked and not resumes and not self._is_operator(hello):
             return 423
         status = self._also_judge(hello)
         if status is not None:
@@ -277,6 +466,10 @@ class Gate:
         ):
             return 503
         return None
+
+    def _is_operator(self, hello: Hello) -> bool:
+        # One who was lost must be able to come back and unlock. What HELLO claims, JOIN proves.
+        return self._rules.is_operator(hello.identity, hello.username)
 
     def take(self, hello: Hello, *, is_fresh: bool) -> tuple[Room, tuple[Room, bytes] | None]:
         """Give a name to a valid JOIN.
@@ -342,8 +535,38 @@ class Gate:
             if held is not None and held.session == seat.session:
                 self._forget(key, held)
 
+    def find(self, name: str) -> Held | None:
+        """Return who holds a name."""
+        with self._lock:
+            return self._held.get(names.key(name))
+
+    def known(self) -> list[Held]:
+        """Return who holds a name, and then who did, the latest first."""
+        with self._lock:
+            return [*self._held.values(), *reversed(self._departed.values())]
+
+    def names_of(self, identity: bytes) -> list[Held]:
+        """Return each name that an identity holds."""
+        with self._lock:
+            return [held for held in self._held.values() if held.identity == identity]
+
+    def room(self, name: str) -> Room | None:
+        """Return the room of this wire name, if anybody is in it."""
+        with self._lock:
+            return self._rooms.get(name)
+
+    @property
+    def rooms(self) -> list[Room]:
+        """Every room."""
+        with self._lock:
+            return list(self._rooms.values())
+
     def _forget(self, key: str, held: Held) -> None:
         del self._held[key]
+        self._departed[key] = held
+        self._departed.move_to_end(key)
+        if len(self._departed) > DEPARTED_KEPT:
+            self._departed.popitem(last=False)
         self._sessions.discard(held.session)
         self._members[held.room] -= 1
         if not self._members[held.room]:
@@ -395,6 +618,7 @@ class Seat:
         is_watched: whether a loop will see whether its GRACE has passed.
         left_at: seq of its own LEAVE, if it asked for one: the last record it is given.
         passed: FETCH and CHUNK records on their way to it.
+        why: what it is told if it was removed.
     """
 
     number: MemberId
@@ -409,6 +633,7 @@ class Seat:
     is_watched: bool = False
     passed: list[bytes] = field(default_factory=list)
     passed_bytes: int = 0
+    why: str = ""
 
     @property
     def username(self) -> str:
@@ -472,8 +697,20 @@ class Roster:
 class Room:
     """One ordered log and those who share it; its lock is held for one append or read."""
 
-    def __init__(self, name: str, room_id: bytes, room_log: Log, grace_s: float) -> None:
+    def __init__(
+        self,
+        name: str,
+        room_id: bytes,
+        room_log: Log,
+        grace_s: float,
+        rules: Rules | None = None,
+    ) -> None:
         self.name = name
+        self.on_command: Callable[[Seat, str], None] = lambda *_: None
+        """Hears COMMANDs, which are answered later; called under our lock."""
+        self._rules = rules or Rules()
+        self._spoke_s: dict[bytes, float] = {}
+        """When identities last spoke while the room was slow."""
         self.room_id = room_id
         self._lock = threading.Lock()
         self._log = room_log
@@ -615,6 +852,11 @@ class Room:
             if seat.state is not SeatState.SEATED or seat.holder is not holder:
                 return []
             self._roster.check(seat, record, self._log.room_seq)
+            rules = self._rules
+            if (rules.muted or rules.slow_s) and record.kind is Kind.MESSAGE:
+                why = self._hush(seat, record, now, at_ms)
+                if why:
+                    return [records.refusal(record, why)]
             if record.kind is Kind.MESSAGE and not record.to:
                 self._append(Kind.MESSAGE, seat.number, record.body, now, at_ms)
                 return []
@@ -634,8 +876,7 @@ class Room:
                 case Kind.FETCH | Kind.CHUNK:
                     self._pass(entry)
                 case Kind.COMMAND:
-                    refusal = "Only an operator can do that."
-                    return [records.from_relay(Kind.NOTICE, refusal.encode())]
+                    self.on_command(seat, records.notice_text(record.body))
                 case _:
                     raise ProtocolError(f"{record.kind.name} from a member")
         return []
@@ -647,6 +888,38 @@ class Room:
             if seat is not None:
                 self._leave(seat, reason, now, at_ms)
             return seat
+
+    def remove(self, session: bytes, why: str, now: float, at_ms: int) -> Seat | None:
+        """Log the LEAVE of a member that is not wanted; its loop tells it why, and ends it."""
+        with self._lock:
+            seat = self._roster.find(session)
+            if seat is not None:
+                seat.why, seat.holder = why, None
+                self._leave(seat, Reason.REMOVED, now, at_ms)
+            return seat
+
+    @property
+    def seats(self) -> list[Seat]:
+        """Every member, lost ones included."""
+        with self._lock:
+            return list(self._roster.seats.values())
+
+    def _hush(self, seat: Seat, record: Sent, now: float, at_ms: int) -> str:
+        """Return why what a member says is refused, or ""; if not, it has spoken."""
+        rules, identity = self._rules, seat.card.identity
+        mute = rules.muted.get(identity)
+        if mute is not None and at_ms < mute.until_ms:
+            return f"You are muted{_until(mute.until_ms)}."
+        slow_s = rules.slow_s.get(self.name, 0)
+        if not slow_s or record.to:
+            return ""
+        wait_s = self._spoke_s.get(identity, -math.inf) + slow_s - now
+        if wait_s > 0:
+            return f"The room is slow, one message in {slow_s} s. Wait {math.ceil(wait_s)} s."
+        if len(self._spoke_s) >= SPOKE_KEPT:
+            self._spoke_s = {who: at for who, at in self._spoke_s.items() if now < at + slow_s}
+        self._spoke_s[identity] = now
+        return ""
 
     def dropped(self, seat: Seat, holder: object, now: float) -> float | None:
         """Note that a connection ended.
@@ -770,6 +1043,14 @@ def _take(frames: list[bytes]) -> bytes:
     return batch
 
 
+class Told(NamedTuple):
+    """Words of the relay: to everybody, to a room, or to one member."""
+
+    sentence: str
+    room: Room | None = None
+    seat: Seat | None = None
+
+
 class Conn:
     """One connection; its loop alone touches it."""
 
@@ -843,7 +1124,7 @@ class Loop:
         self._order = itertools.count()
         self._grown: set[Room] = set()
         self._is_woken = False
-        self._notices: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._notices: queue.SimpleQueue[Told] = queue.SimpleQueue()
         self._wake_out, self._wake_in = socket.socketpair()
         self._wake_out.setblocking(False)
         self._wake_in.setblocking(False)
@@ -859,14 +1140,19 @@ class Loop:
         """Run in a thread of its own."""
         self._thread.start()
 
+    @property
+    def connections(self) -> int:
+        """How many there are, strangers included."""
+        return len(self._conns)
+
     def expect(self, room: Room, seats: list[Seat]) -> None:
         """Watch the GRACE of members that were away before we started."""
         for seat in filter(room.watch, seats):
             heapq.heappush(self._graces, (seat.expires_s, next(self._order), room, seat))
 
-    def tell(self, sentence: str) -> None:
-        """Show a sentence to every member here; called from any thread."""
-        self._notices.put(sentence)
+    def tell(self, told: Told) -> None:
+        """Tell those of its members that are here; called from any thread."""
+        self._notices.put(told)
         self._wake()
 
     def stop(self) -> None:
@@ -909,8 +1195,7 @@ class Loop:
             self._is_woken = False
             now = time.monotonic()
             self._run_timers(now)
-            while not self._notices.empty():
-                self._notify(self._notices.get_nowait())
+            self._notify_all()
             self._pump_all(now)
             if self._is_stopping and self._is_stopped(now):
                 return
@@ -949,9 +1234,8 @@ class Loop:
                 with contextlib.suppress(KeyError):
                     self._selector.unregister(listener)
             self._accept_at_s = None
-            while not self._notices.empty():
-                self._notify(self._notices.get_nowait())
-            self._notify("The relay is shutting down.")
+            self._notify_all()
+            self._notify(Told("The relay is shutting down."))
             self._dirty.update(dict.fromkeys(self._conns))
             self._pump_all(now)
             for conn in list(self._conns):
@@ -964,10 +1248,15 @@ class Loop:
         self._selector.close()
         return True
 
-    def _notify(self, sentence: str) -> None:
-        for conn in self._conns:
-            if conn.seat is not None and conn.pipe.link.state is State.OPEN:
-                conn.pipe.link.send(_notice(sentence))
+    def _notify_all(self) -> None:
+        while not self._notices.empty():
+            self._notify(self._notices.get_nowait())
+
+    def _notify(self, told: Told) -> None:
+        for conn in self._conns if told.room is None else self._rooms.get(told.room, ()):
+            is_meant = conn.seat is not None and told.seat in (None, conn.seat)
+            if is_meant and conn.pipe.link.state is State.OPEN:
+                conn.pipe.link.send(_notice(told.sentence))
                 self._dirty[conn] = None
 
     # --- Accepting.
@@ -1044,6 +1333,7 @@ class Loop:
             # Not to standard error, which may not be read, and would hold up the loop.
             what = text.clean(str(problem), multiline=False)
             self._server.row(f"[Protocol error] {conn.address}: {what}")
+            log.info("protocol error: address=%s what=%s", conn.address, what)
             self._end(conn, 400, str(problem), now)
         except Exception:
             log.exception("internal error: address=%s", conn.address)
@@ -1116,6 +1406,8 @@ class Loop:
                 replaced[0].leave(replaced[1], Reason.REPLACED, now, at_ms)
                 self._server.wake(replaced[0])
             seat, replies = room.join(conn, card, now, at_ms)
+            if self._server.rules.motd:
+                replies.append(records.framed(_notice(self._server.rules.motd).encode()))
         else:
             seat, replies = room.resume(conn, card, join, now, at_ms)
             self._server.gate.note(seat)
@@ -1125,9 +1417,15 @@ class Loop:
         conn.room, conn.seat, conn.hello = room, seat, None
         self._rooms.setdefault(room, set()).add(conn)
         conn.replies, conn.replies_at = replies, room.position
-        self._server.wake(room)
         self._server.on_join(card.session, conn.address)
         self._server.row(f"[Connected] {_who(conn)}  {_where(room)}")
+        what = "joined" if join.is_fresh else "resumed"
+        log.info("%s: name=%s room=%s address=%s", what, *_logged(seat, room), conn.address)
+        if hello.identity in self._server.rules.removed:
+            # Banned since the gate was asked, perhaps too early to be found in the room.
+            room.remove(seat.session, REFUSALS[403], now, at_ms)
+            self._server.gate.release(seat)
+        self._server.wake(room)
 
     # --- One flush out.
 
@@ -1180,10 +1478,12 @@ class Loop:
         """See whether a connection keeps up, and whether it still has its seat.
 
         Raises:
-            Refused: 408 if it reads too slowly.
+            Refused: 408 if it reads too slowly, 403 if an operator has removed it.
         """
         pipe = conn.pipe
         if seat.holder is not conn:
+            if seat.reason is Reason.REMOVED:
+                raise Refused(403, seat.why)
             # A newer connection of the session is in charge.
             pipe.link.close(0, "", now)
         elif pipe.unsent:
@@ -1229,6 +1529,7 @@ class Loop:
         while self._graces and self._graces[0][0] <= now:
             _, _, room, seat = heapq.heappop(self._graces)
             if room.expire(seat, now, _at_ms()):
+                log.info("lost: name=%s room=%s", *_logged(seat, room))
                 self._server.gate.release(seat)
                 self._server.wake(room)
             elif (again_s := room.still_watched(seat)) is not None:
@@ -1262,7 +1563,6 @@ class Loop:
 
     def _on_closed(self, conn: Conn, closed: Closed, now: float) -> None:
         """Take a connection out of its room; the socket stays until its link is closed."""
-        log.info("closed: address=%s why=%s", conn.address, closed.why)
         joining = conn.is_pending
         self._settle(conn)
         room, seat = conn.room, conn.seat
@@ -1275,7 +1575,7 @@ class Loop:
         members.discard(conn)
         if not members:
             del self._rooms[room]
-        is_held = seat.holder is conn
+        is_held = seat.holder is conn or seat.reason is Reason.REMOVED
         expires_s = room.dropped(seat, conn, now)
         if expires_s is not None:
             # One entry for each seat, or a member that comes and goes would fill the memory.
@@ -1284,6 +1584,8 @@ class Loop:
             self._server.gate.note(seat)
         if is_held:
             why = text.clean(closed.why, multiline=False)
+            where = (*_logged(seat, room), conn.address)
+            log.info("disconnected: name=%s room=%s address=%s why=%s", *where, why)
             who = text.clean(seat.username, multiline=False)
             self._server.row(
                 f"[Disconnected] Username: {who}  Address: {conn.address}  {_where(room)}  {why}"
@@ -1418,6 +1720,508 @@ class Writer:
         return grown
 
 
+# ---------------------------------------------------------------------------------------- Operators
+
+
+class By(NamedTuple):
+    """Who gives an order; without a seat, whoever sits at the console."""
+
+    name: str = "the host"
+    room: Room | None = None
+    seat: Seat | None = None
+
+    @classmethod
+    def member(cls, seat: Seat, room: Room) -> By:
+        """A member, who need not be an operator."""
+        return cls(seat.username, room, seat)
+
+
+class Operators:
+    """Carries out orders, one after the other (PROTOCOL.md 4.5); `Office` owns it.
+
+    It decides and changes; whom to tell, and what only the relay can do, it is handed.
+    """
+
+    def __init__(
+        self,
+        gate: Gate,
+        rules: Rules,
+        book: Book | None,
+        given: Iterable[str],
+        *,
+        tell: Callable[[Told], None],
+        wake: Callable[[Room], None],
+        change_password: Callable[[str], None],
+        stats: Callable[[], str],
+        stop: Callable[[], None],
+    ) -> None:
+        """Take up the rules of the relay before us; `given` are operators by fingerprint.
+
+        Raises:
+            FileError: if the book cannot be used.
+        """
+        self._gate = gate
+        self._rules = rules
+        self._book = book
+        self._given = frozenset(given)
+        self._tell = tell
+        self._wake = wake
+        self._change_password = change_password
+        self._stats = stats
+        self._stop = stop
+        if book is not None:
+            book.load(rules)
+        for digits in self._given:
+            rules.operators.setdefault(digits, "")
+
+    def obey(self, by: By, line: str, now: float, at_ms: int) -> list[str]:
+        """Carry out what was typed; return what its giver alone is told."""
+        if not self._may(by):
+            return [NO_OPERATOR]
+        if line.strip() == "/help":
+            return [f"{orders.usage(word)}: {form.meaning}" for word, form in FORMS.items()]
+        try:
+            return self._do(by, orders.parse(line), now, at_ms)
+        except UsageError as problem:
+            return [str(problem)]
+
+    def _may(self, by: By) -> bool:
+        seat = by.seat
+        return seat is None or (
+            seat.state is not SeatState.GONE
+            and self._rules.is_operator(seat.card.identity, seat.username)
+        )
+
+    def _do(self, by: By, order: Order, now: float, at_ms: int) -> list[str]:
+        until_ms = at_ms + order.for_s * 1_000 if order.for_s else FOREVER_MS
+        match order.word:
+            case Word.KICK:
+                return self._kick(by, order, now, at_ms)
+            case Word.BAN:
+                return self._ban(by, order, until_ms, now, at_ms)
+            case Word.UNBAN:
+                return self._unban(by, order)
+            case Word.MUTE:
+                return self._mute(by, order, until_ms)
+            case Word.UNMUTE:
+                return self._unmute(by, order)
+            case Word.OP:
+                return self._op(by, order)
+            case Word.DEOP:
+                return self._deop(by, order)
+            case Word.LOCK | Word.UNLOCK | Word.SLOW:
+                return self._rule(by, order)
+            case Word.MOTD:
+                self._rules.motd = "" if order.text == "off" else order.text
+                return self._done(
+                    by, "changed the greeting" if self._rules.motd else "ended the greeting"
+                )
+            case Word.PASSWORD:
+                return self._password(by, order)
+            case Word.STOP:
+                self._say(by, "stops the relay", None)
+                self._stop()
+                return []
+            case Word.WHO:
+                return self._who(by, order)
+            case Word.BANS:
+                return self._bans()
+            case Word.ROOMS:
+                return self._rooms()
+            case Word.STATS:
+                return [self._stats()]
+            case _:
+                assert_never(order.word)
+
+    # --- People.
+
+    def _kick(self, by: By, order: Order, now: float, at_ms: int) -> list[str]:
+        held = self._present(order.target, by)
+        room = self._remove(held, by, order, now, at_ms)
+        if room is None:
+            raise UsageError(f"{held.username} is not here any more. Nothing was changed.")
+        self._say(by, f"removed {held.username}{_because(order.text)}", room)
+        return [self._hint(by, held.username)]
+
+    def _ban(self, by: By, order: Order, until_ms: int, now: float, at_ms: int) -> list[str]:
+        identity, digits, name = self._whom(order.target)
+        if by.seat is not None and identity == by.seat.card.identity:
+            raise UsageError("That is you. Nothing was changed.")
+        _check_room_for(len(self._rules.bans))
+        # The ban first: whoever joins meanwhile finds it.
+        self._rules.ban(Ban(identity, digits, name, until_ms, by.name, order.text))
+        found = self._gate.names_of(identity) if identity is not None else []
+        what = f"banned {name or digits}{_for(order.for_s)}{_because(order.text)}"
+        rooms = [self._remove(held, by, order, now, at_ms) for held in found]
+        for room in dict.fromkeys(room for room in rooms if room is not None):
+            self._say(by, what, room)
+        if not any(rooms):
+            self._say(by, what, by.room)
+        return [*self._keep(), self._hint(by, name or "Whoever it is")]
+
+    def _remove(self, held: Held, by: By, order: Order, now: float, at_ms: int) -> Room | None:
+        """Make a member leave; return the room, or None if it has left by itself."""
+        room = self._gate.room(held.room)
+        why = f"Removed by {by.name}{_for(order.for_s)}{_because(order.text)}."
+        seat = room.remove(held.session, why, now, at_ms) if room is not None else None
+        if room is None or seat is None:
+            return None
+        self._gate.release(seat)
+        self._wake(room)
+        return room
+
+    def _hint(self, by: By, name: str) -> str:
+        word = "/password NEW" if by.seat is None else "/password --tell NEW"
+        return f"{name} still has the KEY and the password. {word} changes the lock."
+
+    def _unban(self, by: By, order: Order) -> list[str]:
+        key = names.key(order.target)
+        found = [b for b in self._rules.bans if key in (b.fingerprint, names.key(b.name))]
+        if not found:
+            raise UsageError(f"{order.target} is not banned. /bans lists who is.")
+        self._rules.lift(found)
+        return self._done(by, f"lifted the ban of {order.target}")
+
+    def _mute(self, by: By, order: Order, until_ms: int) -> list[str]:
+        held = self._present(order.target, by)
+        _check_room_for(len(self._rules.muted))
+        self._rules.muted[held.identity] = Mute(held.username, until_ms)
+        self._say(by, f"muted {held.username}{_for(order.for_s)}", self._gate.room(held.room))
+        return self._keep()
+
+    def _unmute(self, by: By, order: Order) -> list[str]:
+        key, held = names.key(order.target), self._gate.find(order.target)
+        found = [
+            identity
+            for identity, mute in self._rules.muted.items()
+            if names.key(mute.name) == key or (held is not None and held.identity == identity)
+        ]
+        if not found:
+            raise UsageError(f"{order.target} is not muted. Nothing was changed.")
+        for identity in found:
+            del self._rules.muted[identity]
+        room = self._gate.room(held.room) if held is not None else by.room
+        self._say(by, f"lets {order.target} speak again", room)
+        return self._keep()
+
+    def _op(self, by: By, order: Order) -> list[str]:
+        held = self._gate.find(order.target)
+        if held is None:
+            raise _nobody(order.target)
+        digits = fingerprint(held.identity, held.username)
+        if digits in self._rules.operators:
+            raise UsageError(f"{held.username} is an operator already. Nothing was changed.")
+        _check_room_for(len(self._rules.operators))
+        self._rules.operators[digits] = held.username
+        self._say(by, f"made {held.username} an operator", self._gate.room(held.room))
+        return self._keep()
+
+    def _deop(self, by: By, order: Order) -> list[str]:
+        key, held = names.key(order.target), self._gate.find(order.target)
+        known = {key, fingerprint(held.identity, held.username) if held is not None else key}
+        found = [
+            digits
+            for digits, name in self._rules.operators.items()
+            if digits in known or names.key(name) == key
+        ]
+        if not found:
+            raise UsageError(f"{order.target} is no operator. Nothing was changed.")
+        for digits in found:
+            del self._rules.operators[digits]
+        room = self._gate.room(held.room) if held is not None else by.room
+        self._say(by, f"ended that {order.target} is an operator", room)
+        again = "The next start makes it one again: --operator names it."
+        return [*self._keep(), *([again] if self._given.intersection(found) else [])]
+
+    def _present(self, name: str, by: By) -> Held:
+        """Return who holds a name, if it is not the giver of the order."""
+        held = self._gate.find(name)
+        if held is None:
+            raise _nobody(name)
+        if by.seat is not None and held.session == by.seat.session:
+            raise UsageError("That is you. Nothing was changed.")
+        return held
+
+    def _whom(self, target: str) -> tuple[bytes | None, str, str]:
+        """Return identity, if it is known, fingerprint and name of whoever is or was here."""
+        key, known = names.key(target), self._gate.known()
+        is_digits = len(target) == DIGITS and target.isascii() and target.isdigit()
+        for held in known if is_digits else ():
+            if fingerprint(held.identity, held.username) == target:
+                return held.identity, target, held.username
+        for held in known:
+            if names.key(held.username) == key:
+                return held.identity, fingerprint(held.identity, held.username), held.username
+        if is_digits:
+            return None, target, ""
+        raise UsageError(f"Nobody called {target} is or was here. Nothing was changed.")
+
+    # --- Rooms and the relay.
+
+    def _rule(self, by: By, order: Order) -> list[str]:
+        name, rules = self._room_name(by, order), self._rules
+        is_locked, slow_s = name in rules.locked, rules.slow_s.get(name, 0)
+        match order.word:
+            case Word.LOCK if not is_locked:
+                rules.locked.add(name)
+                what = "locked the room: nobody new can join"
+            case Word.UNLOCK if is_locked:
+                rules.locked.discard(name)
+                what = "unlocked the room"
+            case Word.SLOW if order.for_s and order.for_s != slow_s:
+                rules.slow_s[name] = order.for_s
+                what = f"slowed the room: one message of each in {order.for_s} s"
+            case Word.SLOW if not order.for_s and slow_s:
+                del rules.slow_s[name]
+                what = "ended slow mode"
+            case _:
+                raise UsageError("It is so already. Nothing was changed.")
+        room = self._gate.room(name)
+        if room is not None:
+            self._say(by, what, room)
+        return [*([] if room is not None else ["Done. Nobody is there."]), *self._keep()]
+
+    def _room_name(self, by: By, order: Order) -> str:
+        """Return the wire name of the room that is meant: one's own, at the console the lobby."""
+        if not order.target:
+            return by.room.name if by.room is not None else ""
+        name = names.room_from_user(order.target)
+        if name and self._gate.room(name) is None and name not in self._rules.locked:
+            raise UsageError(f"There is no room {order.target}. /rooms lists them.")
+        return name
+
+    def _password(self, by: By, order: Order) -> list[str]:
+        self._change_password(order.text)
+        self._say(by, "changed the password: whoever joins from now on needs the new one", None)
+        return ["Whoever is here stays. A restart takes its password from --password again."]
+
+    # --- Lists.
+
+    def _who(self, by: By, order: Order) -> list[str]:
+        if order.target or by.room is not None:
+            room = self._gate.room(self._room_name(by, order))
+            return self._members(room) if room is not None else ["Nobody is there."]
+        rows = [row for room in self._gate.rooms for row in self._members(room)]
+        return _listed(rows) or ["Nobody is here."]
+
+    def _members(self, room: Room) -> list[str]:
+        seats = room.seats
+        shown = [f"{seat.username}{self._states(seat)}" for seat in seats]
+        return _joined(f"{_called(room.name)}, {len(seats)} here: ", shown)
+
+    def _states(self, seat: Seat) -> str:
+        identity = seat.card.identity
+        states = (
+            ("operator", self._rules.is_operator(identity, seat.username)),
+            ("muted", identity in self._rules.muted),
+            ("connection lost", seat.state is SeatState.AWAY),
+        )
+        found = [state for state, is_so in states if is_so]
+        return f" ({', '.join(found)})" if found else ""
+
+    def _bans(self) -> list[str]:
+        rows = [
+            f"{ban.name or '(not seen)'} {ban.fingerprint}, by {ban.by}{_until(ban.until_ms)}"
+            f"{_because(ban.reason)}"
+            for ban in self._rules.bans
+        ]
+        return _listed(rows) or ["Nobody is banned."]
+
+    def _rooms(self) -> list[str]:
+        rules, found = self._rules, {room.name: room.members for room in self._gate.rooms}
+        rows = []
+        for name in sorted({"", *found, *rules.locked, *rules.slow_s}):
+            locked = ", locked" if name in rules.locked else ""
+            slow = f", slow {rules.slow_s[name]} s" if name in rules.slow_s else ""
+            rows.append(f"{_called(name)}: {found.get(name, 0)} here{locked}{slow}")
+        return _listed(rows)
+
+    # --- Telling and keeping.
+
+    def _done(self, by: By, what: str) -> list[str]:
+        self._say(by, what, by.room)
+        return self._keep()
+
+    def _say(self, by: By, what: str, room: Room | None) -> None:
+        """Say who did what: to a room, or to everybody."""
+        who = "The host" if by.seat is None else by.name
+        self._tell(Told(f"{who} {what}.", room))
+
+    def _keep(self) -> list[str]:
+        """Write the rules; return what is wrong with that."""
+        if self._book is None:
+            return []
+        try:
+            self._book.save(self._rules, self._given)
+        except FileError as problem:
+            return [f"{problem} It holds until the relay stops."]
+        return []
+
+    # --- Time.
+
+    def deadline_ms(self) -> int | None:
+        """Return when the next ban or mute ends, by the wall clock."""
+        times = [ban.until_ms for ban in self._rules.bans]
+        times += [mute.until_ms for mute in self._rules.muted.values()]
+        return min((at for at in times if at < FOREVER_MS), default=None)
+
+    def tick(self, at_ms: int) -> list[str]:
+        """End what is over, and keep what has changed; return rows for the console."""
+        rules = self._rules
+        bans = [ban for ban in rules.bans if ban.until_ms <= at_ms]
+        muted = [who for who, mute in rules.muted.items() if mute.until_ms <= at_ms]
+        rules.lift(bans)
+        rows = [f"The ban of {ban.name or ban.fingerprint} is over." for ban in bans]
+        rows += [f"{rules.muted.pop(identity).name} may speak again." for identity in muted]
+        return [*rows, *self._keep()]
+
+
+DIGITS: Final = 30
+"""Of a fingerprint."""
+
+
+def _nobody(name: str) -> UsageError:
+    return UsageError(f"Nobody here is called {name}. Nothing was changed.")
+
+
+def _check_room_for(count: int) -> None:
+    if count >= MAX_RULES:
+        raise UsageError(f"There are {count} already, and no room for more. Nothing was changed.")
+
+
+def _called(room: str) -> str:
+    return names.room_for_user(room)
+
+
+def _because(reason: str) -> str:
+    return f": {reason}" if reason else ""
+
+
+def _for(for_s: int) -> str:
+    return f" for {_duration(for_s)}" if for_s else ""
+
+
+def _until(until_ms: int) -> str:
+    if until_ms >= FOREVER_MS:
+        return ""
+    return f" until {datetime.fromtimestamp(until_ms // 1_000, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def _duration(seconds: float) -> str:
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{int(seconds)} s"
+
+
+def _joined(head: str, items: list[str]) -> list[str]:
+    """Return the items in as few rows as hold them."""
+    rows = [head]
+    for at, item in enumerate(items):
+        tail = "," if at + 1 < len(items) else ""
+        if len(rows[-1]) + len(item) > ROW_CHARS:
+            rows.append("    ")
+        rows[-1] += f"{item}{tail} "
+    return [row.rstrip() for row in rows]
+
+
+def _listed(rows: list[str]) -> list[str]:
+    more = len(rows) - ROWS_TOLD
+    return rows[:ROWS_TOLD] + ([f"and {more} more"] if more > 0 else [])
+
+
+class Office:
+    """The thread in which orders are carried out: neither a disk nor scrypt holds up a loop."""
+
+    def __init__(self, server: Server, book: Book | None, on_stop: Callable[[], None]) -> None:
+        """Take up the rules of the relay before us.
+
+        Raises:
+            FileError: if they cannot be used.
+        """
+        self._server = server
+        self._operators = Operators(
+            server.gate,
+            server.rules,
+            book,
+            server.settings.operators,
+            tell=self._tell,
+            wake=server.wake,
+            change_password=server.change_password,
+            stats=lambda: server.stats,
+            stop=on_stop,
+        )
+        server.rules.on_met = lambda: self._waiting.put(None)
+        self._waiting: queue.SimpleQueue[tuple[By, str] | None] = queue.SimpleQueue()
+        self._is_stopping = False
+        self._thread = threading.Thread(target=self._run, name="office", daemon=True)
+
+    def hear(self, by: By, line: str) -> None:
+        """Take an order; called from any thread."""
+        if self._waiting.qsize() < MAX_ORDERS:
+            self._waiting.put((by, line))
+        else:
+            self._answer(by, "Too many orders wait. Nothing was changed.")
+
+    def start(self) -> None:
+        """Run in a thread of its own."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Carry out nothing more, and end."""
+        self._is_stopping = True
+        self._waiting.put(None)
+        if self._thread.is_alive():
+            self._thread.join(STOP_S)
+
+    def _run(self) -> None:
+        while not self._is_stopping:
+            until_ms = self._operators.deadline_ms()
+            # Not for long: the wall clock can be set.
+            wait_s = None if until_ms is None else min(60.0, (until_ms - _at_ms()) / 1_000)
+            self.turn(wait_s)
+
+    def turn(self, wait_s: float | None) -> None:
+        """Carry out one order, if one comes in time, and end what is over."""
+        by, line = By(), ""
+        try:
+            item = self._waiting.get(timeout=wait_s if wait_s is None else max(0.0, wait_s))
+            by, line = item or (by, line)
+        except queue.Empty:
+            item = None
+        if self._is_stopping:
+            return
+        try:
+            if item is None or self._is_due():
+                for row in self._operators.tick(_at_ms()):
+                    self._show(row)
+            if item is not None:
+                for row in self._operators.obey(by, line, time.monotonic(), _at_ms()):
+                    self._answer(by, row)
+        except Exception:
+            log.exception("an order failed")
+            self._answer(by, "Something broke here. The log, or standard error, says what.")
+
+    def _is_due(self) -> bool:
+        until_ms = self._operators.deadline_ms()
+        return until_ms is not None and until_ms <= _at_ms()
+
+    def _answer(self, by: By, row: str) -> None:
+        if by.seat is None:
+            self._server.row(text.clean(row, multiline=False))
+        else:
+            self._server.notify(Told(row, by.room, by.seat))
+
+    def _tell(self, told: Told) -> None:
+        self._show(told.sentence)
+        self._server.notify(told)
+
+    def _show(self, row: str) -> None:
+        shown = text.clean(row, multiline=False)
+        self._server.row(f"[Operator] {shown}")
+        log.info("operator: %s", shown)
+
+
 # ------------------------------------------------------------------------------------------- Server
 
 
@@ -1433,6 +2237,7 @@ class Server:
         on_row: Callable[[str], None],
         on_crash: Callable[[], None],
         *,
+        on_stop: Callable[[], None] = lambda: None,
         also_judge: Callable[[Hello], int | None] = lambda _: None,
         on_join: Callable[[bytes, str], None] = lambda _session, _address: None,
     ) -> None:
@@ -1445,11 +2250,12 @@ class Server:
             listeners: bound, and not blocking.
             on_row: takes a row for the operator.
             on_crash: a loop is dead.
+            on_stop: an operator wants us to stop.
             also_judge: may return a status that refuses a HELLO, or None.
             on_join: takes the session of a member, and its address, before its room is told.
 
         Raises:
-            FileError: if the stored log cannot be used.
+            FileError: if the stored log or rules cannot be used.
         """
         self.settings = settings
         self.key = key
@@ -1459,6 +2265,9 @@ class Server:
         self.crashed = on_crash
         self.on_join = on_join
         self._grace_s = settings.grace_s
+        self.rules = Rules()
+        self.refused = 0
+        self.began_s = time.monotonic()
         self.trouble = ""
         """Why the log cannot be written, as long as it cannot."""
         self.gate = Gate(
@@ -1467,7 +2276,10 @@ class Server:
             make_room=self._make_room,
             on_empty=self._forget_room,
             also_judge=also_judge,
+            rules=self.rules,
         )
+        book = Book(settings.data / "rules") if settings.data is not None else None
+        self.office = Office(self, book, on_stop)
         self._writer = Writer(self, settings.data) if settings.data is not None else None
         self._loops = [Loop(self) for _ in range(settings.threads or _default_threads())]
         if self._writer is not None:
@@ -1481,10 +2293,12 @@ class Server:
             self._writer.start()
         for loop in self._loops:
             loop.start()
+        self.office.start()
 
     def stop(self) -> None:
         """Tell everybody, close every socket, and wait for it."""
         self.gate.is_closing = True
+        self.office.stop()
         for loop in self._loops:
             loop.stop()
         for loop in self._loops:
@@ -1503,10 +2317,34 @@ class Server:
             loop.wake(room)
 
     def tell(self, sentence: str) -> None:
-        """Show a sentence to every member and to the operator."""
+        """Show a sentence to every member and at the console."""
         self.row(sentence)
+        self.notify(Told(sentence))
+
+    def notify(self, told: Told) -> None:
+        """Tell members something."""
         for loop in self._loops:
-            loop.tell(sentence)
+            loop.tell(told)
+
+    @property
+    def stats(self) -> str:
+        """What the relay does, in a row."""
+        rooms = self.gate.rooms
+        members = sum(room.members for room in rooms)
+        logged = sum(room.position for room in rooms)
+        return (
+            f"Up {_duration(time.monotonic() - self.began_s)}. Members: {members}. "
+            f"Rooms: {len(rooms)}. Connections: {sum(loop.connections for loop in self._loops)}. "
+            f"Records in their logs: {logged}. Refused since the start: {self.refused}."
+        )
+
+    def change_password(self, password: str) -> None:
+        """Ask for another password from now on; connections go on.
+
+        Raises:
+            UsageError: if it is not text.
+        """
+        self.psk = ticket.derive_psk(password, self.key.public)
 
     def worry(self, sentence: str) -> None:
         """Tell everybody once that the log cannot be written, and once ("") that it can again."""
@@ -1521,7 +2359,10 @@ class Server:
 
     def reject(self, address: str, status: int) -> None:
         """Show a refusal."""
-        self.row(f"[Rejected] {address}: {REFUSALS.get(status, f'status {status}')}")
+        self.refused += 1
+        why = REFUSALS.get(status, f"status {status}")
+        self.row(f"[Rejected] {address}: {why}")
+        log.info("refused: address=%s status=%d why=%s", address, status, why)
 
     def room_id(self, name: str) -> bytes:
         """Return the id of a room of this relay."""
@@ -1535,7 +2376,9 @@ class Server:
 
     def room(self, name: str, room_log: Log) -> Room:
         """Return a new room over a log."""
-        return Room(name, self.room_id(name), room_log, self._grace_s)
+        room = Room(name, self.room_id(name), room_log, self._grace_s, self.rules)
+        room.on_command = lambda seat, line: self.office.hear(By.member(seat, room), line)
+        return room
 
     def _forget_room(self, room: Room) -> None:
         if self._writer is not None:
@@ -1638,6 +2481,10 @@ def _notice(sentence: str) -> Delivered:
     return records.from_relay(Kind.NOTICE, words)
 
 
+def _logged(seat: Seat, room: Room) -> tuple[str, str]:
+    return text.clean(seat.username, multiline=False), text.clean(room.path, multiline=False)
+
+
 def _who(conn: Conn) -> str:
     name = conn.seat.username if conn.seat else ""
     return f"Username: {text.clean(name, multiline=False)}  Address: {conn.address}"
@@ -1650,6 +2497,88 @@ def _where(room: Room) -> str:
 # ------------------------------------------------------------------------------------------ Console
 
 
+class Keyboard:
+    """Lines typed at the console, in a thread of their own: who edits a line waits for its end."""
+
+    def __init__(self, on_line: Callable[[str], None]) -> None:
+        self._on_line = on_line
+        self._modes: list[object] | None = None
+        self._thread = threading.Thread(target=self._run, name="keyboard", daemon=True)
+
+    @property
+    def is_edited(self) -> bool:
+        """Whether there is a prompt, above which rows must be written."""
+        return self._modes is not None
+
+    def start(self) -> None:
+        """Read standard input from now on, unless it is the terminal of somebody else."""
+        if os.name == "posix":
+            # What we read in the background must not stop us, nor what we write there.
+            for signum in (signal.SIGTTIN, signal.SIGTTOU):
+                signal.signal(signum, signal.SIG_IGN)
+            if os.isatty(0) and os.tcgetpgrp(0) != os.getpgrp():
+                return
+            self._modes = _modes_to_edit()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Give the terminal back as it was found."""
+        if self._modes is not None:
+            import termios
+
+            with contextlib.suppress(termios.error):
+                termios.tcsetattr(0, termios.TCSANOW, self._modes)  # type: ignore[arg-type] # as got
+
+    def _run(self) -> None:
+        for line in self._edited() if self.is_edited else _typed():
+            if line.strip():
+                self._on_line(line)
+
+    def _edited(self) -> Iterator[str]:
+        """Yield lines from the line editor; what may hold a password enters no history."""
+        import readline
+
+        readline.set_auto_history(False)
+        while True:
+            try:
+                line = input(PROMPT)
+            except UnicodeDecodeError:
+                continue
+            except (EOFError, OSError, RuntimeError):
+                return
+            if line.strip() and not orders.is_secret(line):
+                readline.add_history(line)
+            yield line
+
+
+def _modes_to_edit() -> list[object] | None:
+    """Return the terminal's modes, if it is one in which a line can be edited."""
+    if not (os.isatty(0) and os.isatty(1)) or os.environ.get("TERM", "dumb") == "dumb":
+        return None
+    try:
+        import readline  # noqa: F401 - some builds of Python have none
+        import termios
+    except ImportError:
+        return None
+    return termios.tcgetattr(0)
+
+
+def _typed() -> Iterator[str]:
+    """Yield whole lines of standard input, as they come; one that is cut off is none."""
+    line = b""
+    while True:
+        try:
+            data = os.read(0, 4096)
+        except OSError:
+            return
+        if not data:
+            return
+        *lines, line = (line + data).split(b"\n")
+        line = line[: records.MAX_COMMAND_BYTES + 1]  # too long is refused, and not kept
+        for each in lines:
+            yield each.decode("utf-8", "replace")
+
+
 class Console:
     """Rows for the person at the relay; the main thread writes them, and waits here.
 
@@ -1658,6 +2587,8 @@ class Console:
 
     def __init__(self, out_fd: int) -> None:
         self._out_fd = out_fd
+        self.has_prompt = False
+        """Whether a line is being edited, which rows must leave alone."""
         self._rows: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._skipped = 0
         self._unsent = b""
@@ -1704,6 +2635,9 @@ class Console:
 
     def finish(self, last: str) -> None:
         """Write what is left and a last row, as far as the terminal takes it at once."""
+        if self.has_prompt:
+            self.has_prompt = False
+            self._unsent += NO_PROMPT
         self._rows.put(last)
         for _ in range(CONSOLE_ROWS + 1):
             self._write()
@@ -1725,7 +2659,7 @@ class Console:
         while True:
             if not self._unsent:
                 try:
-                    self._unsent = f"{self._next_row()}\n".encode("utf-8", "replace")
+                    self._unsent = self._drawn(self._next_row()).encode("utf-8", "replace")
                 except queue.Empty:
                     return
             if not _is_writable(self._out_fd):
@@ -1737,6 +2671,18 @@ class Console:
                 sent = len(self._unsent)
             self._unsent = self._unsent[sent:]
 
+    def _drawn(self, row: str) -> str:
+        """Return what writes a row, above the line that is edited and its cursor if there is one.
+
+        Thus the line editor, which knows only its own line, need not be asked.
+        """
+        if not self.has_prompt:
+            return f"{row}\n"
+        columns = shutil.get_terminal_size().columns
+        count = max(1, math.ceil(text.width(row) / columns))
+        # Room below, scrolled if need be; then rows inserted here, and the cursor back in its line.
+        return f"{INDEX * count}\x1b[{count}A{SAVE}\r\x1b[{count}L{row}{RESTORE}\x1b[{count}B"
+
     def _next_row(self) -> str:
         if self._skipped and self._rows.empty():
             skipped, self._skipped = self._skipped, 0
@@ -1744,6 +2690,10 @@ class Console:
         return self._rows.get_nowait()
 
 
+PROMPT: Final = "> "
+INDEX, SAVE, RESTORE = "\x1bD", "\x1b7", "\x1b8"
+NO_PROMPT: Final = b"\r\x1b[K\x1b[?2004l"
+"""Clears the line being edited, and ends the bracketed paste of its editor."""
 ROW_BYTES: Final = 512
 """POSIX PIPE_BUF: what a writable pipe takes without blocking."""
 
@@ -1758,6 +2708,71 @@ def _is_writable(fd: int) -> bool:
     with selectors.SelectSelector() as selector:
         selector.register(fd, selectors.EVENT_WRITE)
         return bool(selector.select(0))
+
+
+# ---------------------------------------------------------------------------------------------- Log
+
+
+class LogFile(logging.handlers.RotatingFileHandler):
+    """The operator's log: private, of bounded size, and never a reason to stop."""
+
+    def __init__(self, path: Path, on_trouble: Callable[[str], None]) -> None:
+        """Open the file, or make it.
+
+        Raises:
+            FileError: if it cannot be written, or others can read it.
+        """
+        self._on_trouble = on_trouble
+        self._is_troubled = False
+        if path.exists() and not path.is_file():  # opening a FIFO would wait for its reader
+            raise FileError(f"{path} is not a regular file.")
+        files.check_private(path)
+        try:
+            super().__init__(path, maxBytes=LOG_BYTES, backupCount=LOGS_KEPT, encoding="utf-8")
+        except OSError as problem:
+            raise FileError(f"Cannot write {path}: {problem.strerror}.") from None
+        form = "%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s"
+        self.setFormatter(logging.Formatter(form, "%Y-%m-%dT%H:%M:%S"))
+        self.formatter.converter = time.gmtime  # type: ignore[union-attr] # set above
+
+    def _open(self) -> TextIOWrapper:
+        fd = os.open(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        return open(fd, "a", encoding="utf-8", errors="replace")  # noqa: PTH123 - a descriptor
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Say once that the file cannot be written."""
+        if not self._is_troubled:
+            self._is_troubled = True
+            self._on_trouble("The log file cannot be written: what happens now is missing there.")
+
+
+class LogQueue(logging.handlers.QueueHandler):
+    """Hands lines to the thread that writes them; too many are dropped, and no loop waits."""
+
+    def __init__(self, path: Path, on_trouble: Callable[[str], None]) -> None:
+        """Open the file, and write what is logged to it from now on.
+
+        Raises:
+            FileError: if it cannot be used.
+        """
+        lines: queue.Queue[object] = queue.Queue(LOG_WAITING)
+        super().__init__(lines)
+        self._file = LogFile(path, on_trouble)
+        self._writer = logging.handlers.QueueListener(lines, self._file)
+        log.setLevel(logging.INFO)
+        log.addHandler(self)
+        self._writer.start()
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        """Queue a line, if there is room for it."""
+        with contextlib.suppress(queue.Full):
+            self.queue.put_nowait(record)
+
+    def stop(self) -> None:
+        """Write what is left."""
+        log.removeHandler(self)
+        self._writer.stop()
+        self._file.close()
 
 
 # --------------------------------------------------------------------------------------------- main
@@ -1868,7 +2883,8 @@ def main(argv: list[str]) -> int:
     console = Console(out_fd=1)
     console.catch(signal.SIGINT, signal.SIGTERM)
     try:
-        server = Server(settings, key, psk, listeners, console.row, console.crash)
+        logged = LogQueue(settings.log, console.row) if settings.log is not None else None
+        server = Server(settings, key, psk, listeners, console.row, console.crash, console.stop)
     except FileError as problem:
         sys.stderr.write(f"{problem}\n")
         return 1
@@ -1876,10 +2892,18 @@ def main(argv: list[str]) -> int:
         console.row(row)
     if limited:
         console.row(limited)
+    log.info("started: port=%d", listeners[0].getsockname()[1])
     server.start()
+    keyboard = Keyboard(lambda line: server.office.hear(By(), line))
+    keyboard.start()
+    console.has_prompt = keyboard.is_edited
     console.run()
     server.stop()
+    keyboard.stop()
     console.finish("Server has been stopped.")
+    log.info("stopped")
+    if logged is not None:
+        logged.stop()
     return 1 if console.has_crashed else 0
 
 

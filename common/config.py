@@ -96,6 +96,8 @@ class ServerConfig(NamedTuple):
         burst: how many of them at once.
         inbound_bytes_s: what is read of a connection; twice as much at once.
         warnings: sentences about what the file says and nobody reads.
+        operators: fingerprints, 30 digits each.
+        log: where joins, leaves, refusals and what operators do are written.
     """
 
     password: str | None = None
@@ -110,6 +112,8 @@ class ServerConfig(NamedTuple):
     burst: float = DEFAULT_BURST
     inbound_bytes_s: float = DEFAULT_INBOUND_BYTES_S
     warnings: tuple[str, ...] = ()
+    operators: tuple[str, ...] = ()
+    log: Path | None = None
 
 
 class ClientConfig(NamedTuple):
@@ -204,6 +208,15 @@ def load_server(argv: Sequence[str], environ: Mapping[str, str]) -> ServerConfig
         metavar="DIR",
         help="keeps KEY and what members may have missed over a restart",
     )
+    add(
+        "--operator",
+        action="append",
+        default=[],
+        type=_fingerprint,
+        metavar="FINGERPRINT",
+        help="30 digits, of a client's /verify: may use the host's commands",
+    )
+    add("--log", type=Path, metavar="FILE", help="write who came, left and was refused to FILE")
     limit = _number(1, MAX_LIMIT, "")
     add("--rate", type=limit, default=DEFAULT_RATE, help="messages per second and member")
     add("--burst", type=limit, default=DEFAULT_BURST, help="messages of a member at once")
@@ -234,6 +247,8 @@ def load_server(argv: Sequence[str], environ: Mapping[str, str]) -> ServerConfig
         burst=given.burst,
         inbound_bytes_s=given.inbound,
         warnings=_warnings(sources),
+        operators=tuple(given.operator),
+        log=given.log,
     )
 
 
@@ -562,6 +577,13 @@ def _port(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 5 and int(text) < 65_536):
         raise argparse.ArgumentTypeError(f"{text!r} is no port, which is 0 to 65535")
     return int(text)
+
+
+def _fingerprint(text: str) -> str:
+    digits = text.replace(" ", "")
+    if not (digits.isascii() and digits.isdigit() and len(digits) == 30):
+        raise argparse.ArgumentTypeError(f"{text!r} is no fingerprint, which has 30 digits")
+    return digits
 
 
 def _whole(least: int, most: int) -> Callable[[str], int]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from common.errors import UsageError
+from common.wire import orders
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,13 @@ class Trust:
     """Pin a member's identity anew."""
 
     name: str
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Operate:
+    """Ask the relay for what its operators may do."""
+
+    order: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +130,7 @@ Intent = (
     | Who
     | Verify
     | Trust
+    | Operate
     | Leave
     | Find
     | ToUnread
@@ -194,6 +203,7 @@ def parse(line: str, *, is_literal: bool = False) -> Intent:
     Raises:
         UsageError: if it is no command, or a wrong one; nothing is to be sent.
     """
+    _check_no_order(line, is_literal=is_literal or "\n" in line)
     if is_literal or "\n" in line:
         return Say(line)
     if line.strip() == "exit":
@@ -205,7 +215,21 @@ def parse(line: str, *, is_literal: bool = False) -> Intent:
     if not line.startswith("/"):
         return Say(line)
     word, _, rest = line.partition(" ")
+    if word in orders.WORDS and (rest.strip() or word != "/who"):
+        orders.parse(line)
+        return Operate(line.strip())
     return _intent(find(word), rest.strip(), line)
+
+
+def _check_no_order(line: str, *, is_literal: bool) -> None:
+    """Check that no order is said to the room because of how it was typed.
+
+    Raises:
+        UsageError: if it would be.
+    """
+    first = next(iter(line.split(None, 1)), "")
+    if first in orders.WORDS and first != "/who" and (is_literal or not line.startswith("/")):
+        raise UsageError(f"{first} begins what is typed, on one row. Nothing was sent.")
 
 
 def find(word: str) -> Command:
@@ -224,7 +248,10 @@ def find(word: str) -> Command:
         return near[0]
     if near and word != "/":
         raise UsageError(f"{word} could be {' or '.join(c.name for c in near)}.")
-    raise UsageError(f"No command {word}. /help lists them.")
+    # What was typed behind the wrong word may be a password; the word itself may be its end.
+    close = orders.near(word)
+    hint = f" Near: {', '.join(close)}." if close else ""
+    raise UsageError(f"No command {word if not close else 'of that name'}.{hint} /help lists them.")
 
 
 def _intent(command: Command, rest: str, line: str) -> Intent:

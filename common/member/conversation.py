@@ -254,10 +254,12 @@ class Undelivered(NamedTuple):
 
     Attributes:
         is_over: whether our session is: we join afresh, and do not know who came meanwhile.
+        why: the relay's own words, if it refused them.
     """
 
     lines: Sequence[Line]
     is_over: bool = False
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -509,6 +511,8 @@ class Conversation:
                 return self._on_member(Member.decode(record.body))
             case Kind.NOTICE:
                 return [Noticed(records.notice_text(record.body))]
+            case Kind.REFUSAL:
+                return [self._on_refusal(record)]
             case Kind.FETCH | Kind.CHUNK:
                 # One may overtake the CARD or LEAVE of its sender; nothing here serves files yet.
                 return []
@@ -616,6 +620,20 @@ class Conversation:
             return []
         name = line.to.name if line.to else ""
         return [Said(None, line.text, record.at_ms, line.number, is_direct=bool(name), to=name)]
+
+    def _on_refusal(self, record: Delivered) -> Undelivered:
+        """Give up a message that the relay does not take (PROTOCOL.md 4.5)."""
+        head = record.body[: records.REFUSAL_HEAD_BYTES]
+        for sent in self._unechoed:
+            line = sent.line
+            if line and (sent.record.to, sent.record.body[: len(head)]) == (record.to, head):
+                break
+        else:
+            raise ProtocolError("a REFUSAL of what we did not send")
+        self._unechoed.remove(sent)
+        # The relay has the ciphertext, and nobody else: the chain must not go on after it.
+        self._drop_chain(sent.chain)
+        return Undelivered([line], why=records.notice_text(record.body[len(head) :]))
 
     def _is_card_of_a_join(self, record: Delivered) -> bool:
         """Tell whether this is the card of a JOIN whose link was lost before we had caught up.
@@ -789,6 +807,11 @@ class Conversation:
             if peer.number in chain.holders:
                 del self._chains[dest]
 
+    def _drop_chain(self, chain: _Chain | None) -> None:
+        """Seal nothing more on a chain."""
+        if chain is not None and self._chains.get(chain.chain.dest) is chain:
+            del self._chains[chain.chain.dest]
+
     def _give_up_on(self, peer: Peer) -> list[Event]:
         """Report what still waits for a member that has left, or lost our trust."""
         lines = [line for line in self._outbox if line.to is peer]
@@ -824,9 +847,8 @@ class Conversation:
         lines: list[Line] = []
         gone: list[Line] = []
         for sent in self._unechoed:
-            if sent.chain is not None and self._chains.get(sent.chain.chain.dest) is sent.chain:
-                # Its positions are used: what was sealed on it is sealed anew, on another.
-                del self._chains[sent.chain.chain.dest]
+            # Its positions are used: what was sealed on it is sealed anew, on another.
+            self._drop_chain(sent.chain)
             if sent.line is not None:
                 to = sent.line.to
                 may_have = to is None or (self.peers.get(to.number) is to and to.is_trusted)

@@ -51,9 +51,10 @@ from common.term.prompt import Answer, Prompt, Reply
 from common.view.lines import Lines
 from common.view.output import is_terminal
 from common.view.view import MEANINGS, VALUES, Message, Outcome, Presence, Status, View
+from common.wire import orders
 from common.wire.link import ClientLink, Closed, Opened, State, parse_url
 from common.wire.pipe import READ_BYTES, Pipe, Sock
-from common.wire.records import Delivered
+from common.wire.records import RELAY, Delivered, Kind, Sent
 
 log = logging.getLogger("termchat.client")
 
@@ -325,6 +326,8 @@ class Desk:
                 pass
 
     def _enter(self, submitted: Submit) -> None:
+        if submitted.text.lstrip().startswith("/") and orders.is_secret(submitted.text):
+            self._view.forget_typed()
         self._intend(commands.parse(submitted.text, is_literal=submitted.is_literal))
 
     def _intend(self, intent: commands.Intent) -> None:
@@ -341,6 +344,8 @@ class Desk:
                 self._verify(intent)
             case commands.Trust():
                 self._trust(self._peer(intent.name))
+            case commands.Operate():
+                self._operate(intent.order)
             case commands.Find():
                 if not self._view.find(intent.text):
                     what = f'"{intent.text}" is' if intent.text else "What you looked for is"
@@ -466,6 +471,14 @@ class Desk:
             self._notice(sentences.pinned(now_here, Grade.TOFU))
 
         self._ask(f"Type {peer.name} again to trust the new key: ", confirmed)
+
+    def _operate(self, order: str) -> None:
+        """Send an operator's order; the relay's answer is a notice."""
+        pipe = self._pipe
+        if pipe is None or self._conversation.phase is not Phase.LIVE:
+            raise UsageError("Not now: you are not connected. Nothing was changed.")
+        if pipe.link.state is State.OPEN:
+            pipe.link.send(Sent(Kind.COMMAND, RELAY, order.encode()))
 
     # --- Questions.
 
@@ -875,9 +888,16 @@ class Desk:
                 "/verify": (Argument.NAME, ("yes", "no")),
                 "/trust": (Argument.NAME,),
                 "/quit": (Argument.TEXT,),
+                **_ORDERS,
             },
             _paths,
         )
+
+
+_ORDERS: Final[dict[str, tuple[Argument | tuple[str, ...], ...]]] = {
+    word.value: (Argument.NAME, ()) if form.arguments.startswith("NAME") else ()
+    for word, form in orders.FORMS.items()
+}
 
 
 def _paths(prefix: str) -> list[str]:

@@ -23,6 +23,7 @@ from common.member.conversation import (
     Warned,
 )
 from common.member.trust import Grade, Standing
+from common.wire import orders
 from common.wire.records import Reason
 
 SHORT_DIGITS = 5
@@ -152,6 +153,8 @@ def undelivered(event: Undelivered) -> list[str]:
     what = "1 line was" if count == 1 else f"{count} lines were"
     if event.is_over:
         return [f"{what} not sent: others may have joined. /resend or /drop."]
+    if event.why:
+        return [f"{what} not sent. The relay says: {event.why} /resend or /drop."]
     left = {line.to.name: "" for line in event.lines if line.to}
     have = "has" if len(left) == 1 else "have"
     names_left = _listed(list(left))
@@ -250,8 +253,15 @@ def help_rows(topic: str, keys: Sequence[str]) -> list[str]:
     if topic == "keys":
         return list(keys)
     if topic:
-        command = find(topic if topic.startswith("/") else f"/{topic}")
+        name = topic if topic.startswith("/") else f"/{topic}"
+        if name in orders.WORDS and name != "/who":
+            word = orders.WORDS[name]
+            return [f"{orders.usage(word)}: {orders.FORMS[word].meaning}. For operators"]
+        command = find(name)
         return [f"{command.usage}: {command.meaning}"]
     cells = max(len(command.usage) for command in COMMANDS)
     rows = [f"{command.usage:<{cells}}  {command.meaning}" for command in COMMANDS]
+    rows.append("For operators:")
+    for word, form in orders.FORMS.items():
+        rows.append(f"{orders.usage(word):<{cells}}  {form.meaning}")
     return [*rows, "exit leaves, after a goodbye; //text says /text. Keys: /help keys"]

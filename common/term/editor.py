@@ -206,6 +206,11 @@ class Editor:
         self._search = None
         self._recall(_Line(clean(text), is_literal=False))
 
+    def forget(self) -> None:
+        """Forget what was entered last."""
+        if self._history:
+            self._history.pop()
+
     def layout(self, columns: int, max_rows: int) -> Layout:
         """Return the rows of the input, with their prompt, and where the cursor is."""
         if self._search is None:

@@ -169,6 +169,9 @@ class Lines:
     def untyped(self, line: int) -> None:
         """Show nothing: there was no row."""
 
+    def forget_typed(self) -> None:
+        """Do nothing: there is no input history."""
+
     def notice(self, content: str, at_ms: int) -> None:
         """Show a notice."""
         self._event(f"-- {content}", at_ms)

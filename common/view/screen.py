@@ -436,6 +436,10 @@ class Screen:
         self._history.unpend(line)
         self._is_history_dirty = True
 
+    def forget_typed(self) -> None:
+        """Keep what was entered last out of the input history."""
+        self._editor.forget()
+
     def notice(self, content: str, at_ms: int) -> None:
         """Show a notice."""
         self._push(Line(at_ms, content, Kind.NOTICE))

@@ -118,6 +118,9 @@ class View(Protocol):
     def untyped(self, line: int) -> None:
         """Take away our own text that is not in the log and is not on its way there."""
 
+    def forget_typed(self) -> None:
+        """Keep what was entered last out of the input history."""
+
     def notice(self, content: str, at_ms: int) -> None:
         """Show a notice of ours."""
 

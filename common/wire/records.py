@@ -55,6 +55,7 @@ class Kind(IntEnum):
     ERROR = 10
     NOTICE = 11
     COMMAND = 12
+    REFUSAL = 13
 
 
 class Reason(IntEnum):
@@ -69,6 +70,7 @@ class Reason(IntEnum):
 JOIN_HEAD_BYTES = AUTH_BYTES + LOG_ID_BYTES + 8 + 8
 WELCOME_BYTES = LOG_ID_BYTES + 4 + 1 + 8 + HASH_BYTES + 2
 FETCH_BYTES = 16 + 4 + 2
+REFUSAL_HEAD_BYTES = 4 + 4
 
 # What either side may send: the least and the most bytes of a body. A kind that is not listed is
 # malformed there.
@@ -93,6 +95,7 @@ _FROM_RELAY = {
     Kind.MEMBER: (4 + CARD_BYTES, 4 + CARD_BYTES),
     Kind.ERROR: (2, 2 + MAX_ERROR_BYTES),
     Kind.NOTICE: (0, MAX_NOTICE_BYTES),
+    Kind.REFUSAL: (REFUSAL_HEAD_BYTES, REFUSAL_HEAD_BYTES + MAX_ERROR_BYTES),
 }
 _TO_THE_RELAY_ONLY = (Kind.JOIN, Kind.CARD, Kind.LEAVE, Kind.COMMAND)
 _TO_A_MEMBER_ONLY = (Kind.SENDER_KEY, Kind.FETCH, Kind.CHUNK)
@@ -389,6 +392,12 @@ def leave_reason(body: bytes) -> Reason:
 def message_seen(body: bytes) -> Seq:
     """Return the `seen` field of a MESSAGE, which the relay checks too (PROTOCOL.md 5.3)."""
     return Seq(int.from_bytes(body[8:16]))
+
+
+def refusal(message: Sent, why: str) -> Delivered:
+    """Return the answer to a MESSAGE that is not taken into the log (PROTOCOL.md 4.5)."""
+    body = message.body[:REFUSAL_HEAD_BYTES] + cut_utf8(why, MAX_ERROR_BYTES)
+    return Delivered(Kind.REFUSAL, RELAY, message.to, Seq(0), 0, body)
 
 
 def notice_text(body: bytes) -> str:

@@ -41,6 +41,9 @@ class View:
     def answer(self, rows: list[str], at_ms: int) -> None:
         self.rows += rows
 
+    def forget_typed(self) -> None:
+        self.rows.append("forgotten")
+
     def typed(self, line: int, content: str, to: str, at_ms: int) -> None:
         self.pending[line] = content
 

@@ -167,6 +167,9 @@ class Relay:
                 loop._on_conn(conn, conn.mask, now)
         loop._is_woken = False
         loop._run_timers(now)
+        while not self.server.office._waiting.empty():
+            self.server.office.turn(0)
+        loop._notify_all()
         loop._pump_all(now)
         assert not self.crashes
 

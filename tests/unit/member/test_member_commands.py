@@ -60,7 +60,6 @@ def test_a_line_and_its_intent(line: str, intent: object) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "/who bea",
         "/me",
         "/me ",
         "/resend 2",

@@ -18,8 +18,10 @@ from server import (
     THROTTLE_FAILURES,
     THROTTLE_S,
     THROTTLED_NETWORKS,
+    Ban,
     Bucket,
     Gate,
+    Rules,
     Seat,
 )
 from tests.unit.server.people import T, card, hello, identity, make_room
@@ -35,12 +37,14 @@ class House:
         self.emptied: list[server.Room] = []
         self.refused: dict[bytes, int] = {}
         """Identities that a peer's relay refuses."""
+        self.rules = Rules()
         self.gate = Gate(
             room_size=room_size,
             rooms=rooms,
             make_room=self._make,
             on_empty=self.emptied.append,
             also_judge=lambda hello: self.refused.get(hello.identity),
+            rules=self.rules,
         )
 
     def _make(self, name: str) -> server.Room:
@@ -82,6 +86,10 @@ def _pend(house: House, _: Seat) -> None:
     house.gate._pending = MAX_PENDING
 
 
+def _ban(house: House, _: Seat) -> None:
+    house.rules.ban(Ban(identity("eve").public, "", "", 0, "", ""))
+
+
 def _fill(house: House, _: Seat) -> None:
     for n in range(10):
         house.gate._members["den"] += 1
@@ -90,9 +98,9 @@ def _fill(house: House, _: Seat) -> None:
 
 # The one who knocks is "ace" with the identity "eve", at the room "den"; "ace" is seated there.
 HELLO_CASES = {
-    "removed": Case(403, lambda house, _: house.gate.removed.add(identity("eve").public)),
+    "removed": Case(403, _ban),
     "no such room": Case(404, lambda house, _: setattr(house.gate, "_max_rooms", 0)),
-    "locked": Case(423, lambda house, _: house.gate.locked.add("den")),
+    "locked": Case(423, lambda house, _: house.rules.locked.add("den")),
     "held": Case(409, lambda _house, _: None),
 }
 
@@ -408,7 +416,7 @@ class TestRooms:
         house = House()
         seat = house.enter("ace")
         house.lose(seat)
-        house.gate.locked.add("")
+        house.rules.locked.add("")
         assert house.gate.admit(hello(seat.card)) is None
         assert house.gate.admit(knocks("ace")) == 423
         assert house.gate.admit(knocks("bea")) == 423

@@ -438,11 +438,14 @@ class TestPassing:
 
 
 class TestOther:
-    def test_a_command_is_answered_with_a_notice(self) -> None:
+    def test_a_command_is_handed_on(self) -> None:
         room, ace, bea = table()
-        (notice,) = ace.send(Kind.COMMAND, b"/ban bea")
-        assert notice.kind is Kind.NOTICE
-        assert records.notice_text(notice.body)
+        heard = []
+        room.on_command = lambda seat, line: heard.append((seat, line))
+        assert ace.send(Kind.COMMAND, "/ban béa".encode()) == []
+        assert heard == [(ace.seat, "/ban béa")]
+        with pytest.raises(ProtocolError):
+            ace.send(Kind.COMMAND, b"/ban \xff")
         assert bea.read() == []
         assert room._log.room_seq == 2
 

@@ -56,6 +56,7 @@ FROM_RELAY = {
     Kind.MEMBER: (4 + 1425,) * 2,
     Kind.ERROR: (2, 2 + 256),
     Kind.NOTICE: (0, 1024),
+    Kind.REFUSAL: (8, 8 + 256),
 }
 NEEDS_MEMBER = {Kind.SENDER_KEY, Kind.FETCH, Kind.CHUNK}
 NEEDS_RELAY = {Kind.JOIN, Kind.CARD, Kind.LEAVE, Kind.COMMAND}
@@ -150,7 +151,7 @@ def test_a_delivered_record_round_trips(
 
 @given(
     st.binary(max_size=200)
-    | st.tuples(st.integers(0, 13), st.binary(max_size=120)).map(
+    | st.tuples(st.integers(0, 14), st.binary(max_size=120)).map(
         lambda pair: bytes([pair[0]]) + pair[1]
     )
 )
