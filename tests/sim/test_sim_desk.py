@@ -17,6 +17,7 @@ from common.member.desk import Desk
 from common.term.editor import Action, Submit
 from common.view.view import Message, Presence, Status
 from common.wire.link import PING_EVERY_S, PONG_WITHIN_S, Closed
+from server import By
 from tests.sim.world import Sock, Wire, World
 
 NAMES = ["bea", "col"]
@@ -359,3 +360,35 @@ def test_a_relay_that_shuts_down_says_so(at: At) -> None:
     at.turn()
     assert at.saw("The relay says: The relay is shutting down.")
     assert at.saw("Connection lost. Retrying in")
+
+
+def test_an_order_goes_to_the_relay_and_its_answer_is_a_notice(at: At) -> None:
+    at.type("/kick bea")
+    at.carry()
+    assert at.saw("The relay says: Only an operator can do that. Nothing was changed.")
+    assert not at.saw("forgotten")
+    at.type("/pasword hunter2")
+    assert at.saw("forgotten")
+    assert at.saw("No command of that name. Near: /password")
+    assert not at.saw("hunter2")
+
+
+def test_an_order_does_not_wait_for_a_connection(at: At) -> None:
+    at.cut()
+    at.type("/kick bea")
+    assert at.saw("Not now: you are not connected. Nothing was changed.")
+
+
+def test_what_the_relay_refuses_can_be_said_again(at: At) -> None:
+    office = at.world.relay.server.office
+    office.hear(By(), "/mute ace")
+    at.carry()
+    at.type("hello")
+    at.carry()
+    assert at.saw("1 line was not sent. The relay says: You are muted. /resend or /drop.")
+    office.hear(By(), "/unmute ace")
+    at.carry()
+    at.type("/resend")
+    at.carry()
+    assert at.view.said_texts == ["hello"]
+    assert not at.view.pending

@@ -12,6 +12,7 @@ from common.member.commands import (
     Drop,
     Help,
     Leave,
+    Operate,
     Resend,
     Say,
     Trust,
@@ -20,6 +21,8 @@ from common.member.commands import (
     find,
     parse,
 )
+from common.member.sentences import help_rows
+from common.wire import orders
 
 
 @pytest.mark.parametrize(
@@ -45,6 +48,10 @@ from common.member.commands import (
         ("/trust zoë", Trust("zoë")),
         ("/resend", Resend()),
         ("/drop", Drop()),
+        ("/who Kitchen ", Operate("/who Kitchen")),
+        ("/kick bea  too loud ", Operate("/kick bea  too loud")),
+        ("/password a b", Operate("/password a b")),
+        ("//kick bea", Say("/kick bea")),
         ("/quit", Leave("")),
         ("/quit good night, all", Leave("good night, all")),
         ("exit", Leave("", asks=True)),
@@ -91,6 +98,32 @@ def test_what_costs_too_much_is_typed_out(line: str) -> None:
 def test_what_was_pasted_is_never_a_command(line: str) -> None:
     assert parse(line, is_literal=True) == Say(line)
     assert parse(f"{line}\n") == Say(f"{line}\n")
+
+
+@pytest.mark.parametrize("line", ["/kick bea", "/password x", "/stop"])
+def test_no_order_is_said_to_the_room(line: str) -> None:
+    for is_literal, typed in ((True, line), (False, f" {line}"), (False, f"{line}\nmore")):
+        with pytest.raises(UsageError, match=r"Nothing was sent\.$"):
+            parse(typed, is_literal=is_literal)
+
+
+@pytest.mark.parametrize("line", ["/kic bea", "/banana", "/pasword x"])
+def test_the_near_ones_are_listed_and_what_was_typed_is_not(line: str) -> None:
+    with pytest.raises(UsageError, match=r"No command of that name\. Near: /\w+.*/help lists them"):
+        parse(line)
+
+
+def test_help_lists_what_operators_may_do() -> None:
+    rows = help_rows("", ())
+    assert all(any(row.startswith(orders.usage(word)) for row in rows) for word in orders.Word)
+    assert help_rows("kick", ()) == [
+        "/kick NAME [REASON]: removes NAME, who can come back. For operators"
+    ]
+    assert help_rows("/who", ()) == ["/who: who is here, and how far each is trusted"]
+
+
+def test_an_order_is_not_shown_by_accident() -> None:
+    assert "hunter2" not in repr(parse("/password hunter2"))
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)

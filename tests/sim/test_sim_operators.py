@@ -1,0 +1,215 @@
+"""Operators on the relay's own loop: who is ended, who is told, and what others see."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from common.crypto import ticket
+from common.crypto.identity import Identity, fingerprint
+from common.wire import records
+from common.wire.link import State
+from common.wire.records import RELAY, Kind, Reason, Sent, Seq
+from server import By
+from tests.sim.test_sim_relay import EVE, IDENTITIES, NAMES, Raw
+from tests.sim.world import World
+
+ACE = fingerprint(IDENTITIES[0].public, NAMES[0])
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    with World(NAMES, IDENTITIES) as world:
+        world.settle()
+        yield world
+
+
+def orders(world: World, *lines: str) -> None:
+    """Type lines at the console, and let the loop turn."""
+    for line in lines:
+        world.relay.server.office.hear(By(), line)
+    world.relay.turn()
+
+
+def notices(eve: Raw) -> list[str]:
+    return [records.notice_text(r.body) for r in eve.got if r.kind is Kind.NOTICE]
+
+
+def asks(eve: Raw, order: str) -> list[str]:
+    """Send a COMMAND; return what it is told."""
+    eve.got.clear()
+    eve.link.send(Sent(Kind.COMMAND, RELAY, order.encode()))
+    eve.flow()
+    return notices(eve)
+
+
+def test_a_member_that_is_removed_is_told_why_and_the_others_see_it(world: World) -> None:
+    eve, fay = Raw(world).join(), Raw(world, "fay", identity=Identity.generate()).join()
+    seq = world.room._log.room_seq
+    orders(world, "/kick eve too loud")
+    eve.link.send(Sent(Kind.MESSAGE, RELAY, bytes(8) + seq.to_bytes(8) + bytes(80)))
+    for raw in (eve, fay):
+        raw.flow()
+    assert eve.status == 403
+    refused = eve.closed[0].refused
+    assert refused is not None
+    assert (refused.authentic, refused.text) == (True, "Removed by the host: too loud.")
+    assert "The host removed eve: too loud." in notices(fay)
+    (leave,) = [record for record in fay.got if record.kind is Kind.LEAVE]
+    assert leave.body == bytes([Reason.REMOVED])
+    assert [record.kind for record in eve.got if record.seq == leave.seq] == []
+    assert world.room._log.room_seq == seq + 1
+    assert any(row.startswith("[Disconnected] Username: eve") for row in world.relay.rows)
+    # A kick is no ban.
+    assert Raw(world).join().status is None
+
+
+def test_one_that_takes_nothing_is_ended_too(world: World) -> None:
+    eve = Raw(world, capacity=8_000).join()
+    for person in world.people:
+        for _ in range(20):
+            person.say()
+    for _ in range(4):
+        for person in world.people:
+            person.turn()
+            assert person.connection
+            person.connection.up.carry()
+        world.relay.turn()
+    assert eve.conn.pipe.unsent_bytes
+    orders(world, "/kick eve")
+    assert eve.conn.pipe.link.state is not State.OPEN
+
+
+def test_a_ban_that_comes_between_hello_and_join(world: World) -> None:
+    eve = Raw(world)
+    orders(world, f"/ban {fingerprint(EVE.public, 'eve')}")
+    # Nobody had met the identity when it was banned.
+    assert eve.join().status == 403
+    assert Raw(world, "other").status == 403
+    assert world.room._log.room_seq == 2
+
+
+def test_a_ban_that_comes_while_the_room_is_joined(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = world.relay.server.gate.take
+
+    def banned_since(*arguments: object, **named: object) -> object:
+        found = take(*arguments, **named)  # type: ignore[arg-type] # handed on
+        orders_later.append(found)
+        world.relay.server.office.hear(By(), "/ban eve")
+        world.relay.server.office.turn(0)
+        return found
+
+    orders_later: list[object] = []
+    monkeypatch.setattr(world.relay.server.gate, "take", banned_since)
+    eve = Raw(world).join()
+    assert orders_later
+    assert eve.status == 403
+    assert world.relay.server.gate.find("eve") is None
+    assert sorted(seat.username for seat in world.room.seats) == NAMES
+
+
+def test_a_command_is_answered_to_its_sender_alone(world: World) -> None:
+    eve, fay = Raw(world).join(), Raw(world, "fay", identity=Identity.generate()).join()
+    assert asks(eve, "/kick fay") == ["Only an operator can do that. Nothing was changed."]
+    assert asks(eve, "") == ["Only an operator can do that. Nothing was changed."]
+    fay.flow()
+    assert notices(fay) == []
+    orders(world, "/op eve")
+    told, listed = asks(eve, "/who lobby")
+    assert told == "The host made eve an operator."
+    assert listed.startswith("lobby, 4 here: ")
+    assert "eve (operator), fay" in listed
+    assert asks(eve, "/kik fay")[0].startswith("No such command: nothing was changed. Near: /kick.")
+    fay.flow()
+    fay.got.clear()
+    asks(eve, "/mute fay")
+    fay.flow()
+    assert notices(fay) == ["eve muted fay."]
+    eve.link.send(Sent(Kind.COMMAND, RELAY, b"/ban \xff"))
+    eve.flow()
+    assert eve.status == 400
+
+
+def test_a_room_hears_of_itself_and_not_of_others(world: World) -> None:
+    eve = Raw(world, room="den").join(Raw(world, room="den").card(room="den"))
+    assert eve.status == 400  # a card of another session
+    eve = Raw(world, room="den")
+    eve.join(eve.card(room="den"))
+    orders(world, "/lock", "/slow 5 den")
+    eve.flow()
+    assert notices(eve) == ["The host slowed the room: one message of each in 5 s."]
+
+
+def test_the_greeting_comes_before_whatever_is_said(world: World) -> None:
+    orders(world, "/motd be kind")
+    eve = Raw(world).join()
+    assert notices(eve) == ["be kind"]
+    assert [record.kind for record in eve.got][-2:] == [Kind.NOTICE, Kind.CARD]
+    card = eve.card()
+    back = Raw(world, session=eve.hello.session)
+    back.join(card, log_id=world.room._log.log_id, room_seq=Seq(world.room._log.room_seq))
+    assert notices(back) == []
+
+
+def test_another_password(world: World) -> None:
+    eve = Raw(world).join()
+    old = world.relay.server.psk
+    orders(world, "/password n\u0065\u0301w")
+    assert Raw(world, "fay", psk=old).status == 401
+    new = ticket.derive_psk("n\u00e9w", world.relay.key.public)
+    assert Raw(world, "fay", psk=new).status is None
+    # Who is inside stays, and comes back with the new one only.
+    eve.flow()
+    assert eve.status is None
+    back = Raw(world, session=eve.hello.session, psk=old)
+    assert back.status == 401
+    assert all("n\u0065\u0301w" not in row for row in (*world.relay.rows, *notices(eve)))
+
+
+def test_whoever_is_muted_and_goes_on_is_read_all_the_same(world: World) -> None:
+    eve = Raw(world).join()
+    orders(world, "/mute eve 1m")
+    eve.flow()
+    seq = world.room._log.room_seq
+    eve.got.clear()
+    message = bytes(8) + seq.to_bytes(8) + bytes(80)
+    eve.link.send(Sent(Kind.MESSAGE, RELAY, message))
+    eve.link.send(Sent(Kind.LEAVE, RELAY, b""))
+    eve.flow()
+    assert [record.kind for record in eve.got] == [Kind.REFUSAL, Kind.LEAVE]
+    assert world.room._log.room_seq == seq + 1
+
+
+def test_too_many_orders_are_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.MAX_ORDERS", 2)
+    orders(world, *["/rooms"] * 5)
+    assert world.relay.rows.count("Too many orders wait. Nothing was changed.") == 3
+
+
+def test_an_order_that_breaks_something_breaks_nothing_else(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(world.relay.server.gate, "find", lambda _: 1 / 0)
+    orders(world, "/kick bea", "/rooms")
+    assert world.relay.rows[-2:] == [
+        "Something broke here. The log, or standard error, says what.",
+        "lobby: 2 here",
+    ]
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_wrong_passwords_lock_nobody_out_who_is_inside(world: World) -> None:
+    eve = Raw(world).join()
+    for _ in range(20):
+        Raw(world, "mal", identity=Identity.generate(), psk=secrets.token_bytes(32))
+    # Same address, as the world has it.
+    assert Raw(world, "mal", identity=Identity.generate()).status == 429
+    seq = world.room._log.room_seq
+    eve.link.send(Sent(Kind.MESSAGE, RELAY, bytes(8) + seq.to_bytes(8) + bytes(80)))
+    eve.flow()
+    assert eve.got[-1].kind is Kind.MESSAGE
+    assert eve.status is None

@@ -1,0 +1,522 @@
+"""What operators may do, what it changes, and who is told (PROTOCOL.md 4.5)."""
+
+from __future__ import annotations
+
+import copy
+import json
+import secrets
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+import server
+from common.crypto.identity import fingerprint
+from common.errors import FileError
+from common.log.memory import MemoryLog
+from common.wire import orders, records
+from common.wire.orders import Word
+from common.wire.records import Hello, Kind, Reason
+from server import FOREVER_MS, NO_OPERATOR, Book, By, Gate, Mute, Operators, Rules, SeatState, Told
+from tests.unit.server.people import AT_MS, ROOM_ID, Member, T, card, hello, identity
+
+
+class Relay:
+    """A gate, two rooms, and their operators, without a thread."""
+
+    def __init__(self, book: Book | None = None, given: tuple[str, ...] = ()) -> None:
+        self.rules = Rules()
+        self.gate = Gate(
+            room_size=10,
+            rooms=10,
+            make_room=lambda name: server.Room(
+                name, ROOM_ID, MemoryLog(secrets.token_bytes(16)), 120.0, self.rules
+            ),
+            on_empty=lambda _: None,
+            rules=self.rules,
+        )
+        self.told: list[Told] = []
+        self.passwords: list[str] = []
+        self.stops = 0
+        self.operators = Operators(
+            self.gate,
+            self.rules,
+            book,
+            given,
+            tell=self.told.append,
+            wake=lambda _: None,
+            change_password=self._change_password,
+            stats=lambda: "stats",
+            stop=self._stop,
+        )
+
+    def _change_password(self, password: str) -> None:
+        self.passwords.append(password)
+
+    def _stop(self) -> None:
+        self.stops += 1
+
+    def enter(self, name: str, room: str = "", *, who: str = "") -> Member:
+        of = card(name, who=who)
+        found, _ = self.gate.take(hello(of, room), is_fresh=True)
+        holder = object()
+        seat, _ = found.join(holder, of, T, AT_MS)
+        return Member(found, seat, holder, [])
+
+    def obey(self, line: str, by: Member | None = None, *, at_ms: int = AT_MS) -> list[str]:
+        """Give an order, and return what its giver is told."""
+        self.told.clear()
+        giver = By() if by is None else By.member(by.seat, by.room)
+        return self.operators.obey(giver, line, T, at_ms)
+
+    @property
+    def said(self) -> list[tuple[str, str]]:
+        """What rooms were told; "all" stands for every room."""
+        return [(told.sentence, told.room.path if told.room else "all") for told in self.told]
+
+    def knock(self, name: str, room: str = "", *, who: str = "") -> int | None:
+        public = identity(who or name).public
+        status = self.gate.admit(Hello(secrets.token_bytes(16), public, room, name))
+        if status is None:
+            self.gate.settled()
+        return status
+
+
+@pytest.fixture
+def relay() -> Relay:
+    return Relay()
+
+
+def digits(name: str, *, who: str = "") -> str:
+    return fingerprint(identity(who or name).public, name)
+
+
+class TestWhoMay:
+    def test_whoever_is_none_changes_nothing(self, relay: Relay) -> None:
+        ace, bea = relay.enter("ace"), relay.enter("bea")
+        for word in Word:
+            assert relay.obey(f"{word.value} bea", ace) == [NO_OPERATOR]
+        assert relay.obey("/help", ace) == [NO_OPERATOR]
+        assert (relay.told, relay.passwords, relay.stops) == ([], [], 0)
+        assert bea.seat.state is SeatState.SEATED
+
+    def test_the_fingerprint_covers_the_name(self) -> None:
+        relay = Relay(given=(digits("ace"),))
+        assert relay.obey("/rooms", relay.enter("ace")) != [NO_OPERATOR]
+        assert relay.obey("/rooms", relay.enter("ace2", who="ace")) == [NO_OPERATOR]
+        assert relay.obey("/rooms", relay.enter("ACE3", who="eve")) == [NO_OPERATOR]
+
+    def test_op_and_deop(self, relay: Relay) -> None:
+        ace = relay.enter("ace")
+        assert relay.obey("/op ACE") == []
+        assert relay.said == [("The host made ace an operator.", "/")]
+        assert relay.obey("/op ace") == ["ace is an operator already. Nothing was changed."]
+        assert relay.obey("/who", ace) == ["lobby, 1 here: ace (operator)"]
+        relay.obey(f"/deop {digits('ace')}", ace)
+        assert relay.obey("/who", ace) == [NO_OPERATOR]
+        assert relay.obey("/deop ace") == ["ace is no operator. Nothing was changed."]
+        assert relay.obey("/op nobody") == ["Nobody here is called nobody. Nothing was changed."]
+
+    def test_one_who_was_named_at_the_start_is_named_again(self) -> None:
+        relay = Relay(given=(digits("ace"),))
+        relay.enter("ace")
+        (again,) = relay.obey("/deop ace")
+        assert "--operator" in again
+
+    def test_one_who_was_removed_meanwhile(self, relay: Relay) -> None:
+        ace, bea = relay.enter("ace"), relay.enter("bea")
+        for name in ("ace", "bea"):
+            relay.obey(f"/op {name}")
+        relay.obey("/kick ace", bea)
+        assert relay.obey("/kick bea", ace) == [NO_OPERATOR]
+
+    def test_nobody_does_it_to_themselves(self, relay: Relay) -> None:
+        ace = relay.enter("ace")
+        relay.obey("/op ace")
+        for word in ("/kick", "/ban", "/mute"):
+            assert relay.obey(f"{word} ace", ace) == ["That is you. Nothing was changed."]
+        assert relay.obey(f"/ban {digits('ace')}", ace) == ["That is you. Nothing was changed."]
+        assert not relay.rules.bans
+
+
+class TestRemoving:
+    def test_kick(self, relay: Relay) -> None:
+        ace, bea = relay.enter("ace"), relay.enter("bea", "den")
+        relay.obey("/op ace")
+        ace.read()
+        (hint,) = relay.obey("/kick BEA too loud", ace)
+        assert "/password --tell NEW" in hint
+        assert relay.said == [("ace removed bea: too loud.", "/den")]
+        assert (bea.seat.state, bea.seat.reason) == (SeatState.GONE, Reason.REMOVED)
+        assert bea.seat.why == "Removed by ace: too loud."
+        assert bea.read() == []
+        assert relay.knock("bea", "den") is None
+        assert relay.obey("/kick bea") == ["Nobody here is called bea. Nothing was changed."]
+
+    def test_the_others_see_a_leave(self, relay: Relay) -> None:
+        ace, bea = relay.enter("ace"), relay.enter("bea")
+        ace.read()
+        (hint,) = relay.obey("/kick bea")
+        assert "/password NEW" in hint
+        (leave,) = ace.read()
+        assert (leave.kind, leave.sender, leave.body) == (Kind.LEAVE, bea.number, b"\2")
+        bea.say()
+        assert ace.read() == []
+
+    def test_one_whose_connection_is_lost(self, relay: Relay) -> None:
+        relay.enter("ace")
+        bea = relay.enter("bea")
+        bea.drop()
+        relay.obey("/kick bea")
+        assert relay.gate.find("bea") is None
+        assert not relay.gate.room("").expire(bea.seat, T + 1_000, AT_MS)  # type: ignore[union-attr]
+
+    def test_ban_holds_for_the_identity_under_every_name(self, relay: Relay) -> None:
+        relay.enter("ace")
+        relay.enter("eve")
+        relay.enter("eve2", "den", who="eve")
+        relay.obey("/ban eve 10m spam")
+        assert relay.said == [
+            ("The host banned eve for 10 min: spam.", "/"),
+            ("The host banned eve for 10 min: spam.", "/den"),
+        ]
+        assert relay.gate.find("eve2") is None
+        assert relay.knock("other", who="eve") == 403
+        assert relay.knock("eve", who="fay") is None
+
+    def test_a_ban_ends(self, relay: Relay) -> None:
+        relay.enter("eve")
+        relay.obey("/ban eve 10m", at_ms=AT_MS)
+        assert relay.operators.deadline_ms() == AT_MS + 600_000
+        assert relay.operators.tick(AT_MS + 599_999) == []
+        assert relay.knock("eve") == 403
+        assert relay.operators.tick(AT_MS + 600_000) == ["The ban of eve is over."]
+        assert relay.knock("eve") is None
+        assert relay.operators.deadline_ms() is None
+
+    def test_one_who_has_left_can_be_banned(self, relay: Relay) -> None:
+        relay.enter("ace")
+        for target in ("eve", digits("eve")):
+            relay.enter("eve")
+            relay.obey("/kick eve")
+            relay.obey(f"/ban {target}")
+            assert relay.knock("fay", who="eve") == 403
+            relay.obey(f"/unban {target}")
+            assert relay.knock("fay", who="eve") is None
+
+    def test_a_fingerprint_that_nobody_has_shown_yet(self, relay: Relay) -> None:
+        met: list[bool] = []
+        relay.rules.on_met = lambda: met.append(True)
+        relay.obey(f"/ban {digits('eve')} 2h")
+        assert relay.knock("fay", who="eve") is None
+        assert relay.knock("eve") == 403
+        assert met == [True]
+        assert relay.knock("fay", who="eve") == 403
+        relay.obey(f"/unban {digits('eve')}")
+        assert relay.knock("eve") is None
+
+    def test_bans(self, relay: Relay) -> None:
+        assert relay.obey("/bans") == ["Nobody is banned."]
+        relay.enter("eve")
+        relay.obey("/ban eve 1d spam", at_ms=0)
+        relay.obey(f"/ban {'1' * 30}")
+        assert relay.obey("/bans") == [
+            f"eve {digits('eve')}, by the host until 1970-01-02 00:00 UTC: spam",
+            f"(not seen) {'1' * 30}, by the host",
+        ]
+        assert relay.obey("/unban fay") == ["fay is not banned. /bans lists who is."]
+        relay.obey("/ban eve")  # once more is longer, not twice
+        assert len(relay.rules.bans) == 2
+        relay.obey("/unban eve")
+        assert len(relay.rules.bans) == 1
+
+    def test_nobody_known(self, relay: Relay) -> None:
+        (row,) = relay.obey("/ban ghost 10m")
+        assert row == "Nobody called ghost is or was here. Nothing was changed."
+        assert relay.rules.bans == []
+
+    def test_so_many_and_no_more(self, relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(server, "MAX_RULES", 2)
+        rows = [relay.obey(f"/ban {n:030}")[0] for n in range(3)]
+        assert ["no room for more" in row for row in rows] == [False, False, True]
+        assert len(relay.rules.bans) == 2
+
+
+class TestHushing:
+    def refused(self, member: Member, *, to: int = 0, now: float = T) -> str:
+        """Say something; return why it was refused, or ""."""
+        seq = member.room._log.room_seq
+        body = bytes([7] * 8) + seq.to_bytes(8) + bytes(80)
+        replies = member.send(Kind.MESSAGE, body, to=to, now=now)
+        if not replies:
+            assert member.room._log.room_seq == seq + (not to)
+            return ""
+        (reply,) = replies
+        assert (reply.kind, reply.to, reply.body[:8]) == (Kind.REFUSAL, to, body[:8])
+        assert member.room._log.room_seq == seq
+        return records.notice_text(reply.body[8:])
+
+    def test_mute(self, relay: Relay) -> None:
+        ace, bea = relay.enter("ace"), relay.enter("bea")
+        assert relay.obey("/mute bea 10m") == []
+        assert relay.said == [("The host muted bea for 10 min.", "/")]
+        assert self.refused(bea).startswith("You are muted until 1970-01-01 00:10 UTC.")
+        assert self.refused(bea, to=ace.number)
+        assert not self.refused(ace)
+        assert bea.send(Kind.SENDER_KEY, bytes(1177), to=ace.number) == []
+        relay.obey("/unmute BEA")
+        assert relay.said == [("The host lets BEA speak again.", "/")]
+        assert not self.refused(bea)
+        assert relay.obey("/unmute bea") == ["bea is not muted. Nothing was changed."]
+
+    def test_a_mute_goes_by_identity_and_ends(self, relay: Relay) -> None:
+        bea = relay.enter("bea")
+        relay.enter("ace")
+        relay.obey("/mute bea 1m")
+        relay.obey("/kick bea")
+        bea = relay.enter("bee", who="bea")
+        assert self.refused(bea)
+        assert relay.operators.tick(AT_MS + 60_000) == ["bea may speak again."]
+        assert not self.refused(bea)
+
+    def test_one_who_is_muted_can_be_found_by_either_name(self, relay: Relay) -> None:
+        relay.enter("ace")
+        for name in ("bea", "bee"):
+            relay.enter("bea")
+            relay.obey("/mute bea")
+            relay.obey("/kick bea")
+            relay.enter("bee", who="bea")
+            relay.obey(f"/unmute {name}")
+            assert relay.rules.muted == {}
+            relay.obey("/kick bee")
+
+    def test_slow(self, relay: Relay) -> None:
+        ace, bea = relay.enter("ace"), relay.enter("bea")
+        den = relay.enter("col", "den")
+        relay.obey("/slow 30")
+        assert relay.said == [("The host slowed the room: one message of each in 30 s.", "/")]
+        assert not self.refused(ace)
+        assert self.refused(ace, now=T + 0.5).endswith("Wait 30 s.")
+        assert not self.refused(bea, now=T + 1)
+        assert not self.refused(ace, to=bea.number, now=T + 1)
+        assert self.refused(ace, now=T + 29)
+        assert not self.refused(ace, now=T + 30)
+        for _ in range(3):
+            assert not self.refused(den)
+        relay.obey("/slow 0")
+        assert not self.refused(ace, now=T + 31)
+        assert relay.obey("/slow 0") == ["It is so already. Nothing was changed."]
+
+    def test_to_come_back_does_not_help(self, relay: Relay) -> None:
+        ace, _ = relay.enter("ace"), relay.enter("bea")
+        relay.obey("/slow 30")
+        assert not self.refused(ace)
+        relay.obey("/kick ace")
+        assert self.refused(relay.enter("ada", who="ace"), now=T + 1)
+
+    def test_who_has_spoken_is_forgotten_in_time(
+        self, relay: Relay, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(server, "SPOKE_KEPT", 2)
+        relay.obey("/slow 10")
+        room = relay.enter("ace").room
+        for n in range(9):
+            assert not self.refused(relay.enter(f"n{n}"), now=T + 6 * n)
+        assert len(room._spoke_s) <= 3
+
+
+class TestRooms:
+    def test_lock(self, relay: Relay) -> None:
+        ace = relay.enter("ace", "den")
+        relay.obey("/op ace")
+        assert relay.obey("/lock", ace) == []
+        assert relay.said == [("ace locked the room: nobody new can join.", "/den")]
+        assert relay.knock("bea", "den") == 423
+        assert relay.knock("bea") is None
+        assert relay.obey("/lock DEN") == ["It is so already. Nothing was changed."]
+        relay.obey("/unlock den")
+        assert relay.knock("bea", "den") is None
+
+    def test_an_operator_passes_a_lock_and_who_claims_to_be_one_does_not(
+        self, relay: Relay
+    ) -> None:
+        relay.enter("ace", "den")
+        relay.obey("/op ace")
+        relay.obey("/lock den")
+        relay.obey("/kick ace")
+        assert relay.knock("ace", "den", who="eve") == 423
+        assert relay.knock("ace", "den") is None
+        assert relay.enter("ace", "den").seat.username == "ace"
+
+    def test_a_room_that_is_none(self, relay: Relay) -> None:
+        relay.enter("ace")
+        assert relay.obey("/lock dem") == ["There is no room dem. /rooms lists them."]
+        assert relay.obey("/slow 3 a*\u0430") != []
+        assert not relay.rules.locked
+        assert not relay.rules.slow_s
+
+    def test_the_console_means_the_lobby(self, relay: Relay) -> None:
+        assert relay.obey("/lock") == ["Done. Nobody is there."]
+        assert relay.knock("ace") == 423
+        assert relay.obey("/rooms") == ["lobby: 0 here, locked"]
+
+    def test_lists(self, relay: Relay) -> None:
+        assert relay.obey("/who") == ["Nobody is here."]
+        relay.enter("ace")
+        relay.enter("bea").drop()
+        relay.enter("col", "den")
+        relay.obey("/mute col")
+        relay.obey("/slow 5 den")
+        assert relay.obey("/who") == [
+            "lobby, 2 here: ace, bea (connection lost)",
+            "den, 1 here: col (muted)",
+        ]
+        assert relay.obey("/who den") == ["den, 1 here: col (muted)"]
+        assert relay.obey("/rooms") == ["lobby: 2 here", "den: 1 here, slow 5 s"]
+        assert relay.obey("/stats") == ["stats"]
+
+    def test_a_long_list_is_in_rows_that_a_notice_holds(self, relay: Relay) -> None:
+        shown = server._joined("lobby, 900 here: ", ["名" * 21 for _ in range(900)])
+        assert all(len(row.encode()) <= records.MAX_NOTICE_BYTES for row in shown)
+        assert "".join(shown).count("名") == 900 * 21
+        listed = server._listed([str(n) for n in range(60)])
+        assert len(listed) == 51
+        assert listed[-1] == "and 10 more"
+
+    def test_motd_password_and_stop(self, relay: Relay) -> None:
+        ace = relay.enter("ace")
+        relay.obey("/op ace")
+        relay.obey("/motd be kind", ace)
+        assert relay.rules.motd == "be kind"
+        relay.obey("/motd off", ace)
+        assert relay.rules.motd == ""
+        rows = relay.obey("/password hunter2", ace)
+        assert relay.passwords == ["hunter2"]
+        assert [place for _, place in relay.said] == ["all"]
+        assert "hunter2" not in str((relay.said, rows))
+        relay.obey("/stop")
+        assert relay.stops == 1
+        assert relay.said == [("The host stops the relay.", "all")]
+
+    def test_help_and_what_is_wrong(self, relay: Relay) -> None:
+        assert len(relay.obey("/help")) == len(Word)
+        assert relay.obey("/kik ace") == [
+            "No such command: nothing was changed. Near: /kick. /help lists all."
+        ]
+        assert relay.obey(f"/motd {'x' * 512}") == ["A command has at most 512 bytes."]
+        assert relay.told == []
+
+
+class TestBook:
+    def test_what_survives_a_restart(self, tmp_path: Path) -> None:
+        book = Book(tmp_path / "rules")
+        given = (digits("host"),)
+        relay = Relay(book, given)
+        ace = relay.enter("ace", "den")
+        for name in ("bea", "col", "eve"):
+            relay.enter(name)
+        for line in ("/op ace", "/ban eve 1h spam", "/mute bea 1h", "/lock den", "/motd hi"):
+            relay.obey(line)
+        relay.obey("/slow 5", ace)
+        relay.obey(f"/ban {'1' * 30}")
+        after = Relay(book)
+        assert vars(after.rules) | {"on_met": None} == vars(relay.rules) | {
+            "on_met": None,
+            "operators": {digits("ace"): "ace"},
+        }
+        assert after.knock("fay", who="eve") == 403
+        assert after.knock("fay", "den") == 423
+        assert (tmp_path / "rules").stat().st_mode & 0o077 == 0
+
+    def test_a_ban_that_ended_meanwhile(self, tmp_path: Path) -> None:
+        book = Book(tmp_path / "rules")
+        relay = Relay(book)
+        relay.enter("eve")
+        relay.obey("/ban eve 1m")
+        after = Relay(book)
+        assert after.operators.tick(AT_MS + 60_000) == ["The ban of eve is over."]
+        assert Relay(book).rules.bans == []
+
+    def test_a_disk_that_is_full_takes_no_ban_back(self, tmp_path: Path) -> None:
+        relay = Relay(Book(tmp_path / "gone" / "rules"))
+        relay.enter("eve")
+        problem, _ = relay.obey("/ban eve")
+        assert problem.startswith("Cannot write ")
+        assert problem.endswith("It holds until the relay stops.")
+        assert relay.knock("eve") == 403
+
+    def test_others_may_not_read_it(self, tmp_path: Path) -> None:
+        book = Book(tmp_path / "rules")
+        book.save(Rules(), ())
+        (tmp_path / "rules").chmod(0o644)
+        with pytest.raises(FileError, match="Others can read"):
+            book.load(Rules())
+
+
+NAMES = st.sampled_from(["ace", "bea", "eve", "den", "lobby", "ghost", "1" * 30])
+LINES = st.builds(
+    "{} {} {}".format,
+    st.sampled_from([word.value for word in Word]),
+    NAMES | st.sampled_from(["0", "5", ""]),
+    st.sampled_from(["", "10m", "den", "why not"]),
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(lines=st.lists(st.tuples(LINES, st.sampled_from([None, "ace", "bea", "eve"])), max_size=12))
+def test_any_orders_keep_the_relay_whole(
+    lines: list[tuple[str, str | None]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    book = Book(tmp_path_factory.mktemp("data") / "rules")
+    relay = Relay(book)
+    members = {
+        "ace": relay.enter("ace"),
+        "bea": relay.enter("bea"),
+        "eve": relay.enter("eve", "den"),
+    }
+    relay.obey("/op ace")
+    for line, by in lines:
+        before = copy.deepcopy({**vars(relay.rules), "on_met": None})
+        giver = members[by] if by else None
+        was = giver is None or relay.operators._may(By.member(giver.seat, giver.room))
+        rows = relay.obey(line, giver)
+        changed = before != {**vars(relay.rules), "on_met": None}
+        assert was or (rows == [NO_OPERATOR] and not changed and not relay.told)
+        if any("othing was changed" in row or row.startswith("There is no room") for row in rows):
+            assert not changed
+            assert not relay.told
+        for ban in relay.rules.bans:
+            assert ban.identity is None or not relay.gate.names_of(ban.identity)
+        for room in relay.gate.rooms:
+            assert room.members == len(room.seats) > 0
+    relay.operators.tick(AT_MS)
+    after = Rules()
+    book.load(after)
+    assert {**vars(after), "on_met": None} == {**vars(relay.rules), "on_met": None}
+
+
+KEYS = st.sampled_from(["version", "bans", "muted", "operators", "rooms", "motd"])
+JSON = st.recursive(
+    st.none() | st.integers() | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=6) | st.dictionaries(KEYS, inner),
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(data=st.binary(max_size=200) | JSON.map(lambda found: json.dumps(found).encode()))
+@example(b"[" * 100_000)
+def test_a_file_that_is_damaged(data: bytes) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "rules"
+        path.write_bytes(data)
+        path.chmod(0o600)
+        with pytest.raises(FileError, match="is damaged"):
+            Book(path).load(Rules())
+
+
+def test_no_end_is_a_date_that_can_be_shown() -> None:
+    assert server._until(FOREVER_MS) == ""
+    assert server._until(FOREVER_MS - 1_000) == " until 9999-12-31 23:59 UTC"
+    assert Mute("bea", FOREVER_MS - 1).until_ms + orders.MAX_FOR_S < 1 << 63
