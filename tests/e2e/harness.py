@@ -99,8 +99,13 @@ class House:
 
     # --- Who lives here.
 
-    def relay(self, *arguments: str, env: dict[str, str | None] | None = None) -> Relay:
-        relay = Relay(self, arguments, env)
+    def relay(
+        self,
+        *arguments: str,
+        stdin: int = subprocess.DEVNULL,
+        env: dict[str, str | None] | None = None,
+    ) -> Relay:
+        relay = Relay(self, arguments, env, stdin)
         self.relays.append(relay)
         relay.wait_for("Join with:")
         return relay
@@ -269,10 +274,18 @@ class Relay(Program):
     """A relay on a free port."""
 
     def __init__(
-        self, house: House, arguments: Sequence[str], env: dict[str, str | None] | None = None
+        self,
+        house: House,
+        arguments: Sequence[str],
+        env: dict[str, str | None] | None = None,
+        stdin: int = subprocess.DEVNULL,
     ) -> None:
         port = () if {"-p", "--port"}.intersection(arguments) else ("-p", "0")
-        super().__init__(house, [sys.executable, SERVER, *port, *arguments], env=env)
+        super().__init__(house, [sys.executable, SERVER, *port, *arguments], stdin, env)
+
+    def order(self, line: str) -> None:
+        """Type a line at the console, which is a pipe."""
+        self.write(f"{line}\n")
 
     @property
     def key(self) -> str:

@@ -24,7 +24,7 @@ _CURSES = re.compile(
     | \x1b\[(?:\d+;\d+)?r                    # scrolling region
     | \x1b\[4[hl]                            # insert mode
     | \x1b\[[\d;]*m
-    | \x1b\([B0] | \x1b[M78=>E]
+    | \x1b\([B0] | \x1b[DM78=>E]
     | \x1b\]104\x07                          # oc, palette back to the default
     """,
     re.VERBOSE,

@@ -28,6 +28,7 @@ from common.member.conversation import (
     Joined,
     Left,
     Line,
+    Noticed,
     Peer,
     Phase,
     Said,
@@ -247,7 +248,8 @@ class Person:
         self.events += events
         said = [event for event in events if isinstance(event, Said)]
         for event in events:
-            assert isinstance(event, Joined | Back | Came | Left | Said | Undelivered | Gone), event
+            expected = Joined | Back | Came | Left | Said | Noticed | Undelivered | Gone
+            assert isinstance(event, expected), event
             if isinstance(event, Undelivered):
                 self._undelivered(event.lines)
         if record.kind is Kind.MESSAGE and record.sender != own and not self.conv._is_out:
