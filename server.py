@@ -195,9 +195,23 @@ class Rules:
         locked: wire names of rooms.
         slow_s: seconds between two messages of a member, by wire name of the room.
         on_met: called, from any thread, when a ban has moved from `sought` to `removed`.
+        is_hushing: whether anybody is muted or any room slow: all that a message costs if not.
     """
 
+    __slots__ = (
+        "is_hushing",
+        "locked",
+        "motd",
+        "muted",
+        "on_met",
+        "operators",
+        "removed",
+        "slow_s",
+        "sought",
+    )
+
     def __init__(self) -> None:
+        self.is_hushing = False
         self.removed: dict[bytes, Ban] = {}
         self.sought: dict[str, Ban] = {}
         self.muted: dict[bytes, Mute] = {}
@@ -852,11 +866,8 @@ class Room:
             if seat.state is not SeatState.SEATED or seat.holder is not holder:
                 return []
             self._roster.check(seat, record, self._log.room_seq)
-            rules = self._rules
-            if (rules.muted or rules.slow_s) and record.kind is Kind.MESSAGE:
-                why = self._hush(seat, record, now, at_ms)
-                if why:
-                    return [records.refusal(record, why)]
+            if self._rules.is_hushing and (why := self._hush(seat, record, now, at_ms)):
+                return [records.refusal(record, why)]
             if record.kind is Kind.MESSAGE and not record.to:
                 self._append(Kind.MESSAGE, seat.number, record.body, now, at_ms)
                 return []
@@ -906,6 +917,8 @@ class Room:
 
     def _hush(self, seat: Seat, record: Sent, now: float, at_ms: int) -> str:
         """Return why what a member says is refused, or ""; if not, it has spoken."""
+        if record.kind is not Kind.MESSAGE:
+            return ""
         rules, identity = self._rules, seat.card.identity
         mute = rules.muted.get(identity)
         if mute is not None and at_ms < mute.until_ms:
@@ -1773,6 +1786,7 @@ class Operators:
             book.load(rules)
         for digits in self._given:
             rules.operators.setdefault(digits, "")
+        rules.is_hushing = bool(rules.muted or rules.slow_s)
 
     def obey(self, by: By, line: str, now: float, at_ms: int) -> list[str]:
         """Carry out what was typed; return what its giver alone is told."""
@@ -1886,8 +1900,9 @@ class Operators:
         held = self._present(order.target, by)
         _check_room_for(len(self._rules.muted))
         self._rules.muted[held.identity] = Mute(held.username, until_ms)
+        problems = self._keep()
         self._say(by, f"muted {held.username}{_for(order.for_s)}", self._gate.room(held.room))
-        return self._keep()
+        return problems
 
     def _unmute(self, by: By, order: Order) -> list[str]:
         key, held = names.key(order.target), self._gate.find(order.target)
@@ -2048,7 +2063,8 @@ class Operators:
         self._tell(Told(f"{who} {what}.", room))
 
     def _keep(self) -> list[str]:
-        """Write the rules; return what is wrong with that."""
+        """Let the rules hold, and write them; return what is wrong with that."""
+        self._rules.is_hushing = bool(self._rules.muted or self._rules.slow_s)
         if self._book is None:
             return []
         try:

@@ -91,6 +91,7 @@ def muted() -> tuple[Table, Person, Person]:
     table = Table()
     ace, bea = table.seat("ace", "bea")
     table.room._rules.muted[ace.seat.card.identity] = Mute("ace", FOREVER_MS)
+    table.room._rules.is_hushing = True
     return table, ace, bea
 
 
