@@ -2688,16 +2688,8 @@ class Console:
             self._unsent = self._unsent[sent:]
 
     def _drawn(self, row: str) -> str:
-        """Return what writes a row, above the line that is edited and its cursor if there is one.
-
-        Thus the line editor, which knows only its own line, need not be asked.
-        """
-        if not self.has_prompt:
-            return f"{row}\n"
         columns = shutil.get_terminal_size().columns
-        count = max(1, math.ceil(text.width(row) / columns))
-        # Room below, scrolled if need be; then rows inserted here, and the cursor back in its line.
-        return f"{INDEX * count}\x1b[{count}A{SAVE}\r\x1b[{count}L{row}{RESTORE}\x1b[{count}B"
+        return above_line(row, columns) if self.has_prompt else f"{row}\n"
 
     def _next_row(self) -> str:
         if self._skipped and self._rows.empty():
@@ -2712,6 +2704,16 @@ NO_PROMPT: Final = b"\r\x1b[K\x1b[?2004l"
 """Clears the line being edited, and ends the bracketed paste of its editor."""
 ROW_BYTES: Final = 512
 """POSIX PIPE_BUF: what a writable pipe takes without blocking."""
+
+
+def above_line(row: str, columns: int) -> str:
+    """Return what writes a row above the line that is being edited, whose cursor stays.
+
+    Thus the line editor, which knows of its own line only, need not be asked.
+    """
+    count = max(1, math.ceil(text.width(row) / columns))
+    # Room below, scrolled if need be; then rows inserted here, and the cursor back in its line.
+    return f"{INDEX * count}\x1b[{count}A{SAVE}\r\x1b[{count}L{row}{RESTORE}\x1b[{count}B"
 
 
 def _can_select(fd: int) -> bool:
@@ -2766,15 +2768,18 @@ class LogQueue(logging.handlers.QueueHandler):
     """Hands lines to the thread that writes them; too many are dropped, and no loop waits."""
 
     def __init__(self, path: Path, on_trouble: Callable[[str], None]) -> None:
-        """Open the file, and write what is logged to it from now on.
+        """Open the file.
 
         Raises:
             FileError: if it cannot be used.
         """
-        lines: queue.Queue[object] = queue.Queue(LOG_WAITING)
-        super().__init__(lines)
+        self._lines: queue.Queue[logging.LogRecord] = queue.Queue(LOG_WAITING)
+        super().__init__(self._lines)
         self._file = LogFile(path, on_trouble)
-        self._writer = logging.handlers.QueueListener(lines, self._file)
+        self._writer = logging.handlers.QueueListener(self._lines, self._file)
+
+    def start(self) -> None:
+        """Write what is logged from now on, in a thread of its own."""
         log.setLevel(logging.INFO)
         log.addHandler(self)
         self._writer.start()
@@ -2782,7 +2787,7 @@ class LogQueue(logging.handlers.QueueHandler):
     def enqueue(self, record: logging.LogRecord) -> None:
         """Queue a line, if there is room for it."""
         with contextlib.suppress(queue.Full):
-            self.queue.put_nowait(record)
+            self._lines.put_nowait(record)
 
     def stop(self) -> None:
         """Write what is left."""
@@ -2908,6 +2913,8 @@ def main(argv: list[str]) -> int:
         console.row(row)
     if limited:
         console.row(limited)
+    if logged is not None:
+        logged.start()
     log.info("started: port=%d", listeners[0].getsockname()[1])
     server.start()
     keyboard = Keyboard(lambda line: server.office.hear(By(), line))

@@ -83,7 +83,8 @@ class TestServer:
 
     def test_every_flag(self) -> None:
         argv = "--password x -p 5 --host a --host ::1 --room-size 7 --rooms 0 --threads 3"
-        argv += " --grace 1.5 --data d --rate 2.5 --burst 9 --inbound 65536"
+        argv += " --grace 1.5 --data d --rate 2.5 --burst 9 --inbound 65536 --log l"
+        argv += f" --operator {'1' * 30}"
         assert load_server(argv.split(), {}) == ServerConfig(
             password="x",
             port=5,
@@ -96,9 +97,16 @@ class TestServer:
             rate=2.5,
             burst=9.0,
             inbound_bytes_s=65_536.0,
+            log=Path("l"),
+            operators=("1" * 30,),
         )
         assert load_server(["--port", "65535"], {}).port == 65_535
         assert load_server([], {}).port == DEFAULT_PORT == 1719
+
+    def test_a_fingerprint_as_it_is_shown(self) -> None:
+        shown = " ".join(["12345"] * 6)
+        argv = ["--operator", shown, "--operator", "1" * 30]
+        assert load_server(argv, {}).operators == ("12345" * 6, "1" * 30)
 
     @pytest.mark.parametrize("host", ["", "*"])
     def test_a_host_that_means_every_address(self, host: str) -> None:
@@ -129,6 +137,9 @@ class TestServer:
             "--burst inf",
             "--inbound 65535",
             "--inbound x",
+            "--operator ace",
+            "--operator " + "1" * 29,
+            "--operator " + "\u0661" * 30,
             "--pass x",
             "--nosuch",
             "extra",

@@ -1,0 +1,117 @@
+"""The operator's log, and rows above a line that is being edited."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+from pathlib import Path
+
+import pyte
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import server
+from common.errors import FileError
+from server import LogFile, LogQueue
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "relay.log"
+
+
+def line(what: str, *values: object) -> logging.LogRecord:
+    return logging.LogRecord("termchat.server", logging.INFO, "", 0, what, values, None)
+
+
+class TestLog:
+    def test_lines_have_their_time(self, path: Path) -> None:
+        log = LogFile(path, pytest.fail)
+        log.handle(line("joined: name=%s", "ace"))
+        log.close()
+        when, level, what = path.read_text().rstrip().split(" ", 2)
+        assert (level, what) == ("INFO", "joined: name=ace")
+        assert when.endswith("Z")
+
+    def test_it_is_private_and_so_is_what_it_was(
+        self, monkeypatch: pytest.MonkeyPatch, path: Path
+    ) -> None:
+        monkeypatch.setattr(server, "LOG_BYTES", 1_000)
+        monkeypatch.setattr(server, "LOGS_KEPT", 2)
+        umask = os.umask(0)
+        log = LogFile(path, pytest.fail)
+        try:
+            for number in range(100):
+                log.handle(line("number=%d %s", number, "x" * 50))
+        finally:
+            log.close()
+            os.umask(umask)
+        files = sorted(path.parent.iterdir())
+        assert [file.name for file in files] == ["relay.log", "relay.log.1", "relay.log.2"]
+        assert all(file.stat().st_size <= 1_000 for file in files)
+        assert all(file.stat().st_mode & 0o777 == 0o600 for file in files)
+        assert "number=99 " in path.read_text()
+
+    def test_no_loop_waits_for_it(self, monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+        monkeypatch.setattr(server, "LOG_WAITING", 5)
+        log = LogQueue(path, pytest.fail)
+        for number in range(9):
+            log.handle(line("number=%d", number))
+        assert log._lines.qsize() == 5
+        log._file.close()
+
+    def test_a_disk_that_is_full_is_told_once(self, path: Path) -> None:
+        class Full(io.StringIO):
+            def write(self, _: str) -> int:
+                raise OSError(28, "No space left on device")
+
+        told: list[str] = []
+        log = LogFile(path, told.append)
+        before = log.setStream(Full())  # type: ignore[arg-type] # as much of it as is used
+        assert before is not None
+        before.close()
+        for _ in range(3):
+            log.handle(line("joined: name=ace"))
+        assert len(told) == 1
+        log.close()
+
+    def test_others_may_not_read_it(self, path: Path) -> None:
+        path.write_text("")
+        path.chmod(0o640)
+        with pytest.raises(FileError, match="Others can read"):
+            LogFile(path, pytest.fail)
+
+    def test_a_pipe_is_no_file(self, path: Path) -> None:
+        os.mkfifo(path)
+        with pytest.raises(FileError, match="is not a regular file"):
+            LogFile(path, pytest.fail)
+
+
+ROWS, COLUMNS = 8, 20
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    rows=st.lists(st.text(st.characters(codec="ascii", categories=["L"]), max_size=50), max_size=9),
+    before=st.integers(0, ROWS - 1),
+    typed=st.text(st.sampled_from("abc"), max_size=15),
+    back=st.integers(0, 15),
+)
+def test_rows_come_above_what_is_typed(rows: list[str], before: int, typed: str, back: int) -> None:
+    screen = pyte.Screen(COLUMNS, ROWS)
+    stream = pyte.Stream(screen)
+    back = min(back, len(typed))
+    stream.feed("\r\n" * before + f"> {typed}" + "\b" * back)
+    for row in rows:
+        stream.feed(server.above_line(row, COLUMNS))
+    y, x = screen.cursor.y, screen.cursor.x
+    assert x == 2 + len(typed) - back
+    shown = [line.rstrip() for line in screen.display]
+    assert shown[y] == f"> {typed}".rstrip()
+    wrapped = [row[at : at + COLUMNS] for row in rows for at in range(0, max(1, len(row)), COLUMNS)]
+    above = shown[:y]
+    expected = (["" for _ in range(before)] + wrapped)[-len(above) :] if above else []
+    assert above == expected
+    assert not any(shown[y + 1 :])
