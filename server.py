@@ -1843,7 +1843,9 @@ class Operators:
             case Word.ROOMS:
                 return self._rooms()
             case Word.STATS:
-                return [self._stats()]
+                stats = self._stats()
+                log.info("stats: %s", stats)
+                return [stats]
             case _:
                 assert_never(order.word)
 
@@ -2905,7 +2907,15 @@ def main(argv: list[str]) -> int:
     console.catch(signal.SIGINT, signal.SIGTERM)
     try:
         logged = LogQueue(settings.log, console.row) if settings.log is not None else None
-        server = Server(settings, key, psk, listeners, console.row, console.crash, console.stop)
+        server = Server(
+            settings,
+            key,
+            psk,
+            listeners,
+            console.row,
+            console.crash,
+            on_stop=console.stop,
+        )
     except FileError as problem:
         sys.stderr.write(f"{problem}\n")
         return 1
@@ -2917,6 +2927,8 @@ def main(argv: list[str]) -> int:
         logged.start()
     log.info("started: port=%d", listeners[0].getsockname()[1])
     server.start()
+    if hasattr(signal, "SIGUSR1"):
+        signal.signal(signal.SIGUSR1, lambda *_: server.office.hear(By(), Word.STATS.value))
     keyboard = Keyboard(lambda line: server.office.hear(By(), line))
     keyboard.start()
     console.has_prompt = keyboard.is_edited

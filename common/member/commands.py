@@ -249,7 +249,7 @@ def find(word: str) -> Command:
     if near and word != "/":
         raise UsageError(f"{word} could be {' or '.join(c.name for c in near)}.")
     # What was typed behind the wrong word may be a password; the word itself may be its end.
-    close = orders.near(word)
+    close = orders.near(word, (command.name for command in COMMANDS))
     hint = f" Near: {', '.join(close)}." if close else ""
     raise UsageError(f"No command {word if not close else 'of that name'}.{hint} /help lists them.")
 

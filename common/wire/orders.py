@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from enum import Enum
 from typing import Final, NamedTuple
 
@@ -114,13 +114,13 @@ def parse(line: str) -> Order:
     return _READERS[word](word, rest)
 
 
-def near(name: str) -> list[str]:
-    """Return the words that somebody who typed this may have meant, the nearest first."""
+def near(name: str, others: Iterable[str] = ()) -> list[str]:
+    """Return the words, ours or others, that whoever typed this may have meant; nearest first."""
     import difflib  # not at the start of a client
 
-    name = name.casefold()
-    begun = [word for word in WORDS if len(name) > 1 and word.startswith(name)]
-    alike = difflib.get_close_matches(name, WORDS, cutoff=_NEAR_SCORE)
+    name, words = name.casefold(), dict.fromkeys((*WORDS, *others))
+    begun = [word for word in words if len(name) > 1 and word.startswith(name)]
+    alike = difflib.get_close_matches(name, words, cutoff=_NEAR_SCORE)
     return list(dict.fromkeys((*begun, *alike)))
 
 

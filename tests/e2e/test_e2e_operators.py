@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 
@@ -163,6 +164,8 @@ def test_what_is_logged_and_what_is_not(house: House) -> None:
     assert wrong.ended() == 3
     relay.order("/kick bea spam")
     assert bea.ended() == 3
+    relay.signal(signal.SIGUSR1)
+    relay.wait_for("Up ")
     ace.say(f"/quit {goodbye}")
     assert ace.ended() == 0
     relay.wait_for("[Disconnected] Username: ace")
@@ -177,6 +180,7 @@ def test_what_is_logged_and_what_is_not(house: House) -> None:
         "disconnected: name=bea room=/ address=127.0.0.1:",
         "why=Removed by the host: spam.",
         "disconnected: name=ace room=/ address=127.0.0.1:",
+        "stats: Up ",
         "stopped",
     ):
         assert line in content
