@@ -261,7 +261,7 @@ def help_rows(topic: str, keys: Sequence[str]) -> list[str]:
         return [f"{command.usage}: {command.meaning}"]
     cells = max(len(command.usage) for command in COMMANDS)
     rows = [f"{command.usage:<{cells}}  {command.meaning}" for command in COMMANDS]
-    rows.append("For operators:")
-    for word, form in orders.FORMS.items():
-        rows.append(f"{orders.usage(word):<{cells}}  {form.meaning}")
+    words = list(orders.WORDS)
+    rows.append(f"For operators (/help /kick): {' '.join(words[:7])}")
+    rows.append(f"    {' '.join(words[7:])}")
     return [*rows, "exit leaves, after a goodbye; //text says /text. Keys: /help keys"]

@@ -114,8 +114,8 @@ def test_the_near_ones_are_listed_and_what_was_typed_is_not(line: str) -> None:
 
 
 def test_help_lists_what_operators_may_do() -> None:
-    rows = help_rows("", ())
-    assert all(any(row.startswith(orders.usage(word)) for row in rows) for word in orders.Word)
+    words = " ".join(help_rows("", ())).split()
+    assert all(word in words for word in orders.WORDS)
     assert help_rows("kick", ()) == [
         "/kick NAME [REASON]: removes NAME, who can come back. For operators"
     ]
