@@ -262,6 +262,6 @@ def help_rows(topic: str, keys: Sequence[str]) -> list[str]:
     cells = max(len(command.usage) for command in COMMANDS)
     rows = [f"{command.usage:<{cells}}  {command.meaning}" for command in COMMANDS]
     words = list(orders.WORDS)
-    rows.append(f"For operators (/help /kick): {' '.join(words[:7])}")
-    rows.append(f"    {' '.join(words[7:])}")
+    rows.append(f"For operators (/help /kick): {' '.join(words[:6])}")
+    rows.append(" ".join(words[6:]))
     return [*rows, "exit leaves, after a goodbye; //text says /text. Keys: /help keys"]
