@@ -47,7 +47,7 @@ _KEYS = {
     "client": frozenset((*_CLIENT, *OPTIONS, _RUN)),
     "server": frozenset((*_SERVER, *_LIMITS)),
 }
-"""Not home and log: a downloaded folder must not choose where we write."""
+"""Not home and log: a downloaded folder must not choose where we write. Nor operators."""
 _SECRETS = ("fernet_key", "key", "password")
 _OURS = re.compile(rb"^[ \t]*\[(parameters|client|server)\]", re.MULTILINE)
 _WORDS = {"yes": True, "on": True, "true": True, "1": True}
