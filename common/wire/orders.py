@@ -13,7 +13,7 @@ from common.wire import records
 
 MAX_SLOW_S: Final = 3_600
 MAX_FOR_S: Final = 10 * 366 * 86_400
-_NEAR_SCORE: Final = 0.6
+_NEAR_SCORE: Final = 0.7
 _UNITS_S: Final = {"m": 60, "h": 3_600, "d": 86_400}
 _TIME = re.compile(r"([1-9][0-9]{0,6})([mhd])", re.ASCII)
 _SECONDS = re.compile(r"[0-9]{1,4}", re.ASCII)
