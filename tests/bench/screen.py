@@ -245,7 +245,7 @@ class Room:
     def drop(self) -> None:
         for loop in self._server._loops:
             for conn in list(loop._conns):
-                if conn.hello is not None and conn.hello.username != "robin":
+                if conn.seat is not None and conn.seat.username != "robin":
                     conn.pipe.sock.shutdown(socket.SHUT_RDWR)
 
 
