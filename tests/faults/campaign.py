@@ -343,9 +343,6 @@ class Campaign:
 
     def judge(self) -> Result:
         """Check what must hold once all is quiet; much was checked as it came."""
-        for client in self.clients:
-            client.end_input()
-        self._until(lambda: all(client.has_left for client in self.clients))
         for member in self.members:
             assert member.conversation.phase is Phase.LIVE
             member.check()
@@ -354,6 +351,9 @@ class Campaign:
             assert is_over or spoken.by is None, f"{spoken.text!r} has vanished"
             # What a client said before it saw anybody join is on the clients' screens alone.
             assert spoken.is_direct or spoken.is_reported or spoken.place or spoken.by is None
+        for client in self.clients:
+            client.end_input()
+        self._until(lambda: all(client.has_left for client in self.clients))
         self._judge_clients()
         return Result(
             said=len(self.ledger.lines),
