@@ -81,6 +81,8 @@ SENDERS = 10
 WINDOW = 512
 IN_FLIGHT = 32
 """Handshakes under way at once; the relay allows 64 without a JOIN."""
+STORM = 440
+"""Who join at once: two crowds, one of which is lost and still held, and 100 who talk fit."""
 WARM_MESSAGES = 200
 SAMPLES = 1_000_000
 STALL_S = 8.0
@@ -655,6 +657,7 @@ def attack(args: argparse.Namespace) -> None:
         "half-open": _half_open,
         "password": _password,
         "flood": _flood,
+        "storm": _storm,
     }
     for wait_s in kinds[args.kind](address, args.output):
         if now() > until:
@@ -732,6 +735,21 @@ def _flood(address: tuple[str, int], output: str) -> Iterator[float]:
         flooder.write(b"")
         flooder.read()
         yield 0.001
+
+
+def _storm(address: tuple[str, int], output: str) -> Iterator[float]:
+    """Hundreds of members, who join as fast as the relay lets them in; then other hundreds."""
+    key, psk = _secrets(output)
+    print("ready", flush=True)
+    for crowd in range(100):
+        generator = Generator(os.getpid(), single=False)
+        first = 10_000 * (1 + crowd)
+        generator.admit(
+            STORM, lambda i, first=first: Member(first + i, address, key, psk, ""), IN_FLIGHT
+        )
+        for conn in generator.conns:
+            conn.sock.close()
+        yield 0.0
 
 
 # ---------------------------------------------------------------------------------------- Reference
@@ -850,6 +868,7 @@ SCENARIOS = {
     "half-open": _bad("half-open"),
     "password": _bad("password"),
     "flood": _bad("flood"),
+    "storm": _bad("storm", (*LIFTED, "--grace", "1")),
 }
 ABOUT = {
     "sat10": "10 clients, 512 messages outstanding",
@@ -864,6 +883,7 @@ ABOUT = {
     "half-open": "1 000 connections that say half a request",
     "password": "1 000 wrong passwords a second",
     "flood": "one member that sends as fast as it can",
+    "storm": "a thousand who join",
 }
 
 
