@@ -741,12 +741,15 @@ def _storm(address: tuple[str, int], output: str) -> Iterator[float]:
     """Hundreds of members, who join as fast as the relay lets them in; then other hundreds."""
     key, psk = _secrets(output)
     print("ready", flush=True)
-    for crowd in range(100):
+    first = 0
+
+    def make(number: int) -> Member:
+        return Member(first + number, address, key, psk, "")
+
+    while True:
+        first += 10_000
         generator = Generator(os.getpid(), single=False)
-        first = 10_000 * (1 + crowd)
-        generator.admit(
-            STORM, lambda i, first=first: Member(first + i, address, key, psk, ""), IN_FLIGHT
-        )
+        generator.admit(STORM, make, IN_FLIGHT)
         for conn in generator.conns:
             conn.sock.close()
         yield 0.0
