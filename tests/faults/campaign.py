@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -128,10 +129,11 @@ class Client:
         return self._output.read_text().splitlines()
 
     @property
-    def is_in(self) -> bool:
-        """Whether it was welcomed."""
+    def here(self) -> int:
+        """How many it sees in its room; 0 until it is there itself."""
         assert self._process.poll() is None, self.rows
-        return any("You are connected" in row for row in self.rows)
+        counts = [row.partition("Users Connected: ")[2] for row in self.rows]
+        return int(next(filter(None, reversed(counts)), 0))
 
     @property
     def said(self) -> list[str]:
@@ -231,9 +233,16 @@ class Campaign:
 
     def until_live(self) -> None:
         """Wait until everybody is in."""
-        self._until(
-            lambda: all(m.is_live for m in self.members) and all(c.is_in for c in self.clients)
-        )
+        # What is said before everybody has seen everybody is not for those who came too late.
+        self._until(lambda: all(m.is_live for m in self.members) and self._all_see_all())
+
+    def _all_see_all(self) -> bool:
+        rooms = Counter(member.conversation.room for member in self.members)
+        rooms[""] += len(self.clients)
+        return all(
+            len(member.conversation.peers) + 1 == rooms[member.conversation.room]
+            for member in self.members
+        ) and all(client.here == rooms[""] for client in self.clients)
 
     def _states(self) -> list[str]:
         states = [(m.name, m.conversation.phase.name, m.conversation.waiting) for m in self.members]
@@ -349,8 +358,7 @@ class Campaign:
         for spoken in self.ledger.lines.values():
             is_over = spoken.is_echoed + spoken.is_reported == 1
             assert is_over or spoken.by is None, f"{spoken.text!r} has vanished"
-            # What a client said before it saw anybody join is on the clients' screens alone.
-            assert spoken.is_direct or spoken.is_reported or spoken.place or spoken.by is None
+            assert spoken.is_direct or spoken.is_reported or spoken.place is not None
         for client in self.clients:
             client.end_input()
         self._until(lambda: all(client.has_left for client in self.clients))
