@@ -812,18 +812,21 @@ def main(argv: list[str]) -> int:
             _init(settings)
             return 0
         if settings.peer is not None:
-            return _peer_mode(settings, settings.peer)
+            return _peer_mode(_with_passphrase(settings), settings.peer)
         if not settings.ticket:
             raise UsageError(
                 "There is no KEY and no config.ini: run client.py KEY with what a server printed, "
                 "or client.py --init to talk without a server."
             )
+        settings = _with_passphrase(settings)
         view = _view(settings)
         # Who has no screen sees nothing early, and should hear first what is wrong.
         member = _member(settings, view) if isinstance(view, Lines) else None
     except TermchatError as problem:
         _say(str(problem))
         return _exit_code(problem)
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
     return _run(Client(settings, view, member))
 
 
@@ -835,6 +838,35 @@ def _run(client: Client) -> int:
     if client.last_words:
         _say(client.last_words)
     return code
+
+
+def _with_passphrase(settings: config.ClientConfig) -> config.ClientConfig:
+    """Ask for the passphrase of the identity, before a view takes the terminal.
+
+    Raises:
+        FileError: if nobody can be asked.
+        UsageError: if a new one was not typed twice.
+    """
+    if settings.ephemeral or settings.passphrase is not None:
+        return settings
+    data = files.read_private(config.identity_path(settings, os.environ)) or b""
+    is_encrypted = b"ENCRYPTED" in data
+    if not is_encrypted and not settings.asks_passphrase:
+        return settings
+    if not is_terminal(0):
+        raise FileError("Your identity needs its passphrase. Give it with --passphrase-file.")
+    # Here, since few want it.
+    from getpass import getpass
+
+    try:
+        passphrase = getpass("Passphrase: " if is_encrypted else "New passphrase: ")
+        if not is_encrypted and getpass("The same again: ") != passphrase:
+            raise UsageError("The two differ. Nothing was encrypted.")
+    except EOFError:
+        passphrase = ""
+    if not passphrase:
+        raise FileError("No passphrase was given.")
+    return settings._replace(passphrase=passphrase)
 
 
 def _member(settings: config.ClientConfig, view: View) -> Member:

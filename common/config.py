@@ -131,6 +131,8 @@ class ClientConfig(NamedTuple):
         options: what `/set` starts from.
         notify_command: "" for none; never from a file that lay in the folder we were started in.
         warnings: sentences about what the file says and nobody reads.
+        passphrase: of the identity file; None if none was given.
+        asks_passphrase: whether to ask for one even if the file is not encrypted yet.
     """
 
     ticket: str
@@ -149,6 +151,8 @@ class ClientConfig(NamedTuple):
     options: tuple[Option, ...] = ()
     notify_command: str = ""
     warnings: tuple[str, ...] = ()
+    passphrase: str | None = None
+    asks_passphrase: bool = False
 
     @property
     def offered_password(self) -> str:
@@ -273,6 +277,8 @@ def load_client(argv: Sequence[str], environ: Mapping[str, str]) -> ClientConfig
     add("--room", default="", metavar="NAME", help="default: the lobby")
     add("--home", type=Path, metavar="DIR", help="where identity and pins live")
     add("--ephemeral", action="store_true", help="keep nothing on disk")
+    add("--passphrase", action="store_true", help="ask for one, and encrypt your identity with it")
+    add("--passphrase-file", type=Path, metavar="FILE", help="take it from FILE's first line")
     add("--plain", action="store_true", help="line mode: no screen, one event a row")
     add("--no-color", action="store_false", dest="colour")
     add("--log", type=Path, metavar="FILE", help="write what went wrong to FILE")
@@ -287,6 +293,9 @@ def load_client(argv: Sequence[str], environ: Mapping[str, str]) -> ClientConfig
     given = parser.parse_args(argv)
     if given.task:
         return ClientConfig("", given.username or "", task=given.task, file=given.config)
+    passphrase = None if given.passphrase_file is None else _first_line(given.passphrase_file)
+    if given.ephemeral and (given.passphrase or passphrase is not None):
+        raise UsageError("--ephemeral keeps no identity that a passphrase could encrypt.")
     home: Path | None = given.home
     if home is None and environ.get("TERMCHAT_HOME"):
         home = Path(environ["TERMCHAT_HOME"])
@@ -320,6 +329,8 @@ def load_client(argv: Sequence[str], environ: Mapping[str, str]) -> ClientConfig
         options=tuple(_options(sources)),
         notify_command=next((source.command for source in sources if source.command), ""),
         warnings=_warnings(sources),
+        passphrase=passphrase,
+        asks_passphrase=given.passphrase,
     )
 
 
@@ -350,6 +361,28 @@ username = {username}
 # port = {DEFAULT_PORT}
 # password = what guests need beside KEY
 """
+
+
+def identity_path(settings: ClientConfig, environ: Mapping[str, str]) -> Path:
+    """Return where the identity is kept."""
+    return (settings.home or default_home(environ)) / "identity"
+
+
+def _first_line(path: Path) -> str:
+    """Return the first line of a private file.
+
+    Raises:
+        FileError: if there is none, or others can read it.
+    """
+    data = files.read_private(path)
+    line = (data or b"").split(b"\n", 1)[0].rstrip(b"\r")
+    try:
+        found = line.decode()
+    except UnicodeDecodeError:
+        found = ""
+    if not found:
+        raise FileError(f"There is no passphrase in {path}.")
+    return found
 
 
 def default_home(environ: Mapping[str, str]) -> Path:

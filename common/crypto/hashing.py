@@ -15,8 +15,6 @@ KEY_BYTES = 32
 
 _SCRYPT_N = 2**15
 _SCRYPT_R = 8
-_SCRYPT_BYTES = 2 * 128 * _SCRYPT_N * _SCRYPT_R
-"""Twice what it fills (RFC 7914 2); OpenSSL refuses to take more."""
 
 
 def label(name: str) -> bytes:
@@ -49,14 +47,15 @@ def hmac_sha256(key: bytes, *parts: bytes) -> bytes:
     return hmac.digest(key, b"".join(parts), "sha256")
 
 
-def scrypt(password: bytes, salt: bytes) -> bytes:
-    """Stretch a password (RFC 7914) with the cost of PROTOCOL.md 2; the GIL is free meanwhile."""
+def scrypt(password: bytes, salt: bytes, *, cost: int = _SCRYPT_N) -> bytes:
+    """Stretch a password (RFC 7914), at the cost of PROTOCOL.md 2; the GIL is free meanwhile."""
     return hashlib.scrypt(
         password,
         salt=salt,
-        n=_SCRYPT_N,
+        n=cost,
         r=_SCRYPT_R,
         p=1,
-        maxmem=_SCRYPT_BYTES,
+        # Twice what it fills (RFC 7914 2); OpenSSL refuses to take more.
+        maxmem=max(2 * 128 * cost * _SCRYPT_R, 2**20),
         dklen=KEY_BYTES,
     )

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
 from common import names
-from common.crypto.hashing import label, sha512
+from common.codec import base64url, from_base64url
+from common.crypto.hashing import label, random_bytes, scrypt, sha512
 from common.crypto.primitives import SigningKey, X25519Key
 from common.crypto.ticket import key_text
-from common.errors import FileError
-from common.files import create_private, read_private
+from common.errors import FileError, ProtocolError, UsageError
+from common.files import create_private, locked, read_private, replace_private
 
 GROUPS = 6
 """Groups of five digits in a fingerprint: 100 bits."""
+PASSPHRASE_COST = 2**17
+"""A thief of the file guesses offline, and PKCS#8 itself stretches next to nothing."""
+_SALT = b"Salt: "
+_SALT_BYTES = 16
 
 
 class Identity:
@@ -40,17 +46,36 @@ class Identity:
         return cls(SigningKey.from_seed(seed))
 
     @classmethod
-    def from_pem(cls, data: bytes, passphrase: bytes | None = None) -> Identity:
-        """Load an identity from PKCS#8 PEM.
+    def from_pem(cls, data: bytes, passphrase: str | None = None) -> Identity:
+        """Load an identity from PKCS#8 PEM, with the salt of its passphrase before it.
 
         Raises:
             FileError: if it is damaged, or the passphrase missing or wrong; names no file.
         """
-        return cls(SigningKey.from_pem(data, passphrase))
+        head, _, pem = data.partition(b"\n")
+        if not head.startswith(_SALT):
+            if is_encrypted(data):
+                raise FileError("It was encrypted by another program.")
+            return cls(SigningKey.from_pem(data, passphrase.encode() if passphrase else None))
+        if not passphrase:
+            raise FileError("It needs its passphrase.")
+        try:
+            salt = from_base64url(head[len(_SALT) :].decode("ascii", "replace"))
+        except ProtocolError:
+            raise FileError("It is damaged, or no key file.") from None
+        return cls(SigningKey.from_pem(pem, _stretched(passphrase, salt)))
 
-    def to_pem(self, passphrase: bytes | None = None) -> bytes:
-        """Return the identity as PKCS#8 PEM, encrypted if there is a passphrase."""
-        return self._key.to_pem(passphrase)
+    def to_pem(self, passphrase: str | None = None) -> bytes:
+        """Return the identity as PKCS#8 PEM, encrypted if there is a passphrase.
+
+        Raises:
+            UsageError: if the passphrase is not text.
+        """
+        if not passphrase:
+            return self._key.to_pem(None)
+        salt = random_bytes(_SALT_BYTES)
+        pem = self._key.to_pem(_stretched(passphrase, salt))
+        return _SALT + base64url(salt).encode() + b"\n" + pem
 
     def sign(self, message: bytes) -> bytes:
         """Return a signature, 64 bytes; `message` begins with a label."""
@@ -105,17 +130,42 @@ class RelayKey:
         return self._key.exchange(public)
 
 
-def load_identity(path: Path, passphrase: bytes | None = None) -> Identity:
-    """Load a user's identity, or make it if there is none.
+def load_identity(path: Path, passphrase: str | None = None) -> Identity:
+    """Load a user's identity, or make it if there is none; with a passphrase it ends up encrypted.
 
     Raises:
         FileError: if the file cannot be used, its passphrase is missing or wrong; names the file.
+        UsageError: if the passphrase is not text.
     """
     data = _read_or_create(path, lambda: Identity.generate().to_pem(passphrase))
+    is_plain = bool(passphrase) and not is_encrypted(data)
     try:
-        return Identity.from_pem(data, passphrase)
+        identity = Identity.from_pem(data, None if is_plain else passphrase)
     except FileError as error:
         raise FileError(f"Cannot use {path}. {error}") from None
+    if is_plain:
+        with locked(path):
+            replace_private(path, identity.to_pem(passphrase))
+    return identity
+
+
+def is_encrypted(data: bytes) -> bool:
+    """Tell whether an identity file needs a passphrase."""
+    return b"-----BEGIN ENCRYPTED PRIVATE KEY-----" in data
+
+
+def _stretched(passphrase: str, salt: bytes) -> bytes:
+    """Return what PKCS#8 encrypts with (PROTOCOL.md 8).
+
+    Raises:
+        UsageError: if the passphrase is not text.
+    """
+    try:
+        data = unicodedata.normalize("NFC", passphrase).encode()
+    except UnicodeEncodeError:
+        raise UsageError("The passphrase is not valid text.") from None
+    stretched = scrypt(data, label("passphrase") + salt, cost=PASSPHRASE_COST)
+    return base64url(stretched).encode()
 
 
 def load_relay_key(path: Path) -> RelayKey:

@@ -9,7 +9,7 @@ import unicodedata
 from dataclasses import dataclass
 
 from common.codec import base64url, from_base64url
-from common.crypto.hashing import KEY_BYTES, label, scrypt, sha256
+from common.crypto.hashing import KEY_BYTES, label, random_bytes, scrypt, sha256
 from common.errors import ProtocolError, UsageError
 
 KEY_CHARS = 44
@@ -78,6 +78,11 @@ def encode(ticket: Ticket) -> str:
         if ticket.port is not None:
             text += f":{ticket.port}"
     return text
+
+
+def new_secret() -> bytes:
+    """Return an invite secret that nobody has yet."""
+    return random_bytes(SECRET_BYTES)
 
 
 def key_text(public: bytes) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +13,21 @@ from common.wire import orders
 @dataclass(frozen=True, slots=True)
 class Say:
     """Say a text to the room."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Direct:
+    """Say a text to one member."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Say a text to whoever wrote the last direct message."""
 
     text: str
 
@@ -52,6 +68,52 @@ class Operate:
     """Ask the relay for what its operators may do."""
 
     order: str
+
+
+@dataclass(frozen=True, slots=True)
+class Invite:
+    """Print what the next client is to be started with.
+
+    Attributes:
+        is_fresh: whether with another SECRET than the one in use.
+    """
+
+    is_fresh: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ignore:
+    """Hide what a member says; "" lists whom we ignore."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unignore:
+    """Show again what a member says; "" for everybody."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Away:
+    """Be away, for a reason or none."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Nick:
+    """Go on under another name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class TellPassword:
+    """Change the relay's password, and tell it to all members."""
+
+    password: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +188,19 @@ class Set:
 
 Intent = (
     Say
+    | Direct
+    | Reply
     | Help
     | Who
     | Verify
     | Trust
     | Operate
+    | Invite
+    | Ignore
+    | Unignore
+    | Away
+    | Nick
+    | TellPassword
     | Leave
     | Find
     | ToUnread
@@ -150,17 +220,23 @@ class Command:
 
     Attributes:
         is_whole: whether it must be typed out: a slip of the finger would cost too much.
+        needs_screen: whether line mode has no use for it.
+        is_listed: False if the row of another names it: the list fits a terminal of 24 rows.
     """
 
     name: str
     usage: str
     meaning: str
     is_whole: bool = False
+    needs_screen: bool = False
+    is_listed: bool = True
 
 
 COMMANDS = (
     Command("/help", "/help [topic]", "this list; /help keys; /help /who"),
     Command("/who", "/who", "who is here, and how far each is trusted"),
+    Command("/msg", "/msg NAME TEXT", "says TEXT to NAME alone"),
+    Command("/r", "/r TEXT", "answers the last who wrote to you alone"),
     Command("/me", "/me TEXT", "says what you do: * ace TEXT"),
     Command(
         "/verify",
@@ -168,20 +244,32 @@ COMMANDS = (
         "the number to compare with NAME; then yes",
     ),
     Command("/trust", "/trust NAME", "accepts a changed identity key of NAME", is_whole=True),
-    Command("/find", "/find TEXT", "marks TEXT and goes to it; /find repeats"),
-    Command("/unread", "/unread", "goes to the unread line"),
-    Command("/copy", "/copy [-t] [N]", "the last N messages to copy; -t: with names"),
-    Command("/url", "/url", "prints the last 20 URLs"),
-    Command("/edit", "/edit", "opens what you typed in $VISUAL or $EDITOR"),
-    Command("/clear", "/clear", "forgets the history"),
+    Command("/invite", "/invite [new]", "KEY.SECRET for friends: keeps all others out"),
+    Command("/nick", "/nick NEW", "gives you another name", is_whole=True),
+    Command("/away", "/away [TEXT]", "tells that you are away, until you type"),
+    Command("/ignore", "/ignore [NAME]", "hides NAME; alone: lists. /unignore [NAME] ends it"),
+    Command("/unignore", "/unignore [NAME]", "shows NAME again; alone: everybody", is_listed=False),
+    Command("/find", "/find TEXT", "marks TEXT and goes to it; /find repeats", needs_screen=True),
+    Command("/unread", "/unread", "goes to the unread line", needs_screen=True),
+    Command(
+        "/copy",
+        "/copy [-t] [N]",
+        "the last N messages to copy (-t: with names). /url: URLs",
+        needs_screen=True,
+    ),
+    Command("/url", "/url", "prints the last 20 URLs", needs_screen=True, is_listed=False),
+    Command("/edit", "/edit", "opens what you typed in $VISUAL or $EDITOR", needs_screen=True),
+    Command("/clear", "/clear", "forgets the history", needs_screen=True),
     Command("/set", "/set [NAME [VALUE]]", "shows or changes a setting"),
-    Command("/resend", "/resend", "says again what was not sent"),
-    Command("/drop", "/drop", "gives up what was not sent"),
+    Command("/resend", "/resend", "says again what was not sent. /drop gives it up"),
+    Command("/drop", "/drop", "gives up what was not sent", is_listed=False),
     Command("/quit", "/quit [TEXT]", "leaves, saying TEXT first", is_whole=True),
 )
 """In the order of `/help`."""
 
 COPIED = 50
+PRIVATE = ("/msg", "/r", "/password")
+_SAYING = ("/msg", "/r", "/me")
 _ANSWERS = {"yes": True, "no": False}
 _BARE: dict[str, Callable[[], Intent]] = {
     "/unread": ToUnread,
@@ -198,14 +286,20 @@ def parse(line: str, *, is_literal: bool = False) -> Intent:
 
     Args:
         line: as typed.
-        is_literal: whether it was pasted or has several lines; then it is never a command.
+        is_literal: whether it was pasted; then it is never a command, nor if it has several lines.
 
     Raises:
         UsageError: if it is no command, or a wrong one; nothing is to be sent.
     """
-    _check_no_order(line, is_literal=is_literal or "\n" in line)
-    if is_literal or "\n" in line:
-        return Say(line)
+    first = _first(line)
+    if _is_guarded(first):
+        is_odd = is_literal or not line.startswith("/")
+        if is_odd or ("\n" in line and not _begins(first, _SAYING)):
+            # Not what was typed: a password may be a part of its first word.
+            name = first if first in (*PRIVATE, *orders.WORDS) else "A command"
+            raise UsageError(f"{name} begins what is typed, on one row. Nothing was sent.")
+    elif is_literal or "\n" in line:
+        return Say(line.strip("\n"))
     if line.strip() == "exit":
         return Leave("", asks=True)
     if line.strip() == "//exit":
@@ -214,22 +308,58 @@ def parse(line: str, *, is_literal: bool = False) -> Intent:
         return Say(line[1:])
     if not line.startswith("/"):
         return Say(line)
+    if line.split(None, 2)[:2] == ["/password", "--tell"]:
+        return TellPassword(_password(line))
     word, _, rest = line.partition(" ")
     if word in orders.WORDS and (rest.strip() or word != "/who"):
         orders.parse(line)
         return Operate(line.strip())
-    return _intent(find(word), rest.strip(), line)
+    return _intent(find(first if "\n" in line else word), rest.strip(), line.strip("\n"))
 
 
-def _check_no_order(line: str, *, is_literal: bool) -> None:
-    """Check that no order is said to the room because of how it was typed.
+def _password(line: str) -> str:
+    """Return what `/password --tell` is followed by.
 
     Raises:
-        UsageError: if it would be.
+        UsageError: if it is nothing, or what the relay or a terminal would not take.
     """
-    first = next(iter(line.split(None, 1)), "")
-    if first in orders.WORDS and first != "/who" and (is_literal or not line.startswith("/")):
-        raise UsageError(f"{first} begins what is typed, on one row. Nothing was sent.")
+    *_, password = f"{line.strip()} ".split(" --tell ", 1)
+    password = password.strip()
+    is_odd = any(unicodedata.category(char) in ("Cc", "Cs") for char in password)
+    if not password or password.startswith("-") or is_odd:
+        raise UsageError("Usage: /password --tell NEW. Nothing was changed.")
+    return password
+
+
+def says(line: str, *, is_literal: bool = False) -> bool:
+    """Tell whether somebody was meant to read this: refused, it must not be lost."""
+    first = _first(line)
+    if is_secret(first):
+        return False
+    is_text = is_literal or not first.startswith("/") or first.startswith("//")
+    return is_text or (first != line.strip() and _begins(first, _SAYING))
+
+
+def is_secret(line: str) -> bool:
+    """Tell whether a password may follow, which must stand nowhere once it was entered."""
+    first = _first(line)
+    return first.startswith("/") and not first.startswith("//") and orders.is_secret(first)
+
+
+def _first(line: str) -> str:
+    """Return the first word."""
+    return next(iter(line.split(None, 1)), "")
+
+
+def _begins(word: str, names: tuple[str, ...]) -> bool:
+    """Tell whether a word could be meant as one of these commands."""
+    return len(word) > 1 and any(name.startswith(word.casefold()) for name in names)
+
+
+def _is_guarded(word: str) -> bool:
+    """Tell whether what follows must not be said to the room, however it came to be no command."""
+    is_order = word.casefold() in orders.WORDS and word.casefold() != "/who"
+    return is_order or _begins(word, PRIVATE) or is_secret(word)
 
 
 def find(word: str) -> Command:
@@ -260,6 +390,10 @@ def _intent(command: Command, rest: str, line: str) -> Intent:
             return Help(rest)
         case "/who" if not rest:
             return Who()
+        case "/msg" if len(words := line.split(None, 2)) == 3:
+            return Direct(words[1], words[2])
+        case "/r" if len(words := line.split(None, 1)) == 2:
+            return Reply(words[1])
         case "/me" if rest:
             # On the wire it is a text that begins so; each client shows it as it likes.
             return Say(f"/me {line.partition(' ')[2]}")
@@ -271,6 +405,16 @@ def _intent(command: Command, rest: str, line: str) -> Intent:
                 return Verify(words[0], _ANSWERS[words[1]])
         case "/trust" if rest and len(rest.split()) == 1:
             return Trust(rest)
+        case "/invite" if rest in ("", "new"):
+            return Invite(bool(rest))
+        case "/nick" if rest and len(rest.split()) == 1:
+            return Nick(rest)
+        case "/away":
+            return Away(rest)
+        case "/ignore" if len(rest.split()) <= 1:
+            return Ignore(rest)
+        case "/unignore" if len(rest.split()) <= 1:
+            return Unignore(rest)
         case "/find":
             return Find(rest)
         case "/unread" | "/url" | "/edit" | "/clear" | "/resend" | "/drop" if not rest:

@@ -1,16 +1,17 @@
-"""What is inside an opened message: text, a file offer, padding."""
+"""What is inside an opened message: text, a told password, an absence, a file offer, padding."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from common.codec import Reader, Writer, utf8
 from common.errors import ProtocolError, Unreadable, UsageError
 
 MAX_TEXT_BYTES = 16_384
 PADDED_BYTES = 128
-
-_TEXT = 1
+MAX_PASSWORD_BYTES = 400
+"""What fits into an operator's COMMAND beside its word."""
+MAX_AWAY_BYTES = 200
 
 
 class Text(NamedTuple):
@@ -19,40 +20,79 @@ class Text(NamedTuple):
     text: str
 
 
+class Password(NamedTuple):
+    """The relay's new password, told by a member: one more to try, and no proof of anything."""
+
+    text: str
+
+    def __repr__(self) -> str:
+        """Hide it."""
+        return "Password()"
+
+
+class Away(NamedTuple):
+    """The sender is away, and why; "" once it is back."""
+
+    text: str
+
+
+Content = Text | Password | Away
+
+
 class Unsupported(NamedTuple):
     """Content of a kind that this version does not know."""
 
     kind: int
 
 
-def check_text(text: str) -> None:
-    """Check that a text can be sent.
+_KINDS: Final[dict[int, tuple[type[Content], int]]] = {
+    1: (Text, MAX_TEXT_BYTES),
+    3: (Password, MAX_PASSWORD_BYTES),
+    4: (Away, MAX_AWAY_BYTES),
+}
+"""The class of each kind, and how much data it may have."""
+_NUMBERS: Final = {content: kind for kind, (content, _) in _KINDS.items()}
+
+
+def check(content: Content) -> None:
+    """Check that a content can be sent.
 
     Raises:
-        UsageError: if it is too long.
+        UsageError: if it is too long, or a password of nothing.
     """
-    size = len(text.encode("utf-8", "replace"))
-    if size > MAX_TEXT_BYTES:
-        raise UsageError(
-            f"{MAX_TEXT_BYTES // 1024} KB is the limit, this is {-(-size // 1024)} KB. "
-            "Nothing was sent."
-        )
+    size = len(_utf8(content.text))
+    match content:
+        case Text() if size > MAX_TEXT_BYTES:
+            raise UsageError(
+                f"{MAX_TEXT_BYTES // 1024} KB is the limit, this is {-(-size // 1024)} KB. "
+                "Nothing was sent."
+            )
+        case Password() if not 0 < size <= MAX_PASSWORD_BYTES:
+            raise UsageError(f"A password has 1 to {MAX_PASSWORD_BYTES} bytes. Nothing was sent.")
+        case Away() if size > MAX_AWAY_BYTES:
+            raise UsageError(f"{MAX_AWAY_BYTES} bytes is the limit here. Nothing was sent.")
+        case _:
+            pass
 
 
-def encode(content: Text) -> bytes:
+def encode(content: Content) -> bytes:
     """Return a content with the fewest zeros that fill its last block (PROTOCOL.md 5.3).
 
     Raises:
         UsageError: if it is too long.
     """
-    check_text(content.text)
+    check(content)
+    data = _utf8(content.text)
+    whole = Writer().u8(_NUMBERS[type(content)]).u16(len(data)).raw(data).bytes()
+    return whole.ljust(-(-len(whole) // PADDED_BYTES) * PADDED_BYTES, b"\0")
+
+
+def _utf8(text: str) -> bytes:
     # A lone surrogate, which a terminal can produce, is no character and cannot be sent as one.
-    data = content.text.encode("utf-8", "replace")
-    content_bytes = Writer().u8(_TEXT).u16(len(data)).raw(data).bytes()
-    return content_bytes.ljust(-(-len(content_bytes) // PADDED_BYTES) * PADDED_BYTES, b"\0")
+    return text.encode("utf-8", "replace")
 
 
-def decode(padded: bytes) -> Text | Unsupported:
+def decode(padded: bytes) -> Content | Unsupported:
     """Read a content.
 
     Raises:
@@ -65,10 +105,11 @@ def decode(padded: bytes) -> Text | Unsupported:
         padding = reader.rest()
         if len(padded) % PADDED_BYTES or len(padding) >= PADDED_BYTES or any(padding):
             raise ProtocolError("the padding is not what it must be")
-        if kind != _TEXT:
+        if kind not in _KINDS:
             return Unsupported(kind)
-        if len(data) > MAX_TEXT_BYTES:
-            raise ProtocolError("the text is too long")
-        return Text(utf8(data))
+        content, most = _KINDS[kind]
+        if len(data) > most or (content is Password and not data):
+            raise ProtocolError("a content of a length that it cannot have")
+        return content(utf8(data))
     except ProtocolError as error:
         raise Unreadable(str(error)) from None

@@ -40,7 +40,7 @@ from common.errors import (
     UsageError,
 )
 from common.member import contents, trust
-from common.member.contents import Text, Unsupported
+from common.member.contents import Away, Content, Password, Text, Unsupported
 from common.member.trust import TRUSTED, Grade, Pin, Pins, Standing
 from common.wire import records
 from common.wire.records import (
@@ -122,6 +122,8 @@ class Peer:
         is_new: whether its name was never seen on this machine.
         came_seq: seq of the CARD by which it joined; 0 if it was here before us.
         came_ms: the relay's clock at that CARD; 0 if it was here before us.
+        away: why it is away, "" while it is not.
+        heard_s: when it last said something, for whoever shows it.
     """
 
     number: MemberId
@@ -133,6 +135,8 @@ class Peer:
     room: ReceiveChains
     direct: ReceiveChains
     recipient: RecipientKey | None = None
+    away: str = ""
+    heard_s: float = 0.0
 
     @property
     def name(self) -> str:
@@ -150,8 +154,13 @@ class Line:
     """Something we want said; in the outbox until its echo."""
 
     number: int
-    text: str
+    content: Content
     to: Peer | None
+
+    @property
+    def text(self) -> str:
+        """What its reader will see."""
+        return self.content.text
 
 
 @dataclass(slots=True)
@@ -219,6 +228,24 @@ class Said(NamedTuple):
     to: str = ""
 
 
+class PasswordTold(NamedTuple):
+    """A member, or None for us, told all the others a password for the relay."""
+
+    peer: Peer | None
+    password: str
+
+    def __repr__(self) -> str:
+        """Hide it."""
+        return "PasswordTold()"
+
+
+class AwayChanged(NamedTuple):
+    """A member went away, or is back: `peer.away` says which."""
+
+    peer: Peer
+    at_ms: int
+
+
 class Trouble(Enum):
     """What can be wrong with a message or a member (PROTOCOL.md 5.2, 5.3, 6.1)."""
 
@@ -262,12 +289,29 @@ class Undelivered(NamedTuple):
     why: str = ""
 
 
+class Untold(NamedTuple):
+    """The password that we told may not have reached everybody."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gone:
     """The echo of our LEAVE: we are out."""
 
 
-Event = Joined | Back | Came | Left | Said | Warned | Noticed | Undelivered | Gone
+Event = (
+    Joined
+    | Back
+    | Came
+    | Left
+    | Said
+    | PasswordTold
+    | AwayChanged
+    | Warned
+    | Noticed
+    | Undelivered
+    | Untold
+    | Gone
+)
 
 
 class Conversation:
@@ -378,7 +422,26 @@ class Conversation:
         Raises:
             UsageError: if it cannot be sent; nothing is queued.
         """
-        contents.check_text(text)
+        return self._queue(Text(text), to)
+
+    def tell_password(self, password: str) -> None:
+        """Tell all trusted members a password for the relay.
+
+        Raises:
+            UsageError: as `say`.
+        """
+        self._queue(Password(password), None)
+
+    def tell_away(self, reason: str, to: Peer | None = None) -> None:
+        """Tell the room, or one who came later, that we are away; "": that we are back.
+
+        Raises:
+            UsageError: as `say`.
+        """
+        self._queue(Away(reason), to)
+
+    def _queue(self, content: Content, to: Peer | None) -> int:
+        contents.check(content)
         if to is not None and (self.peers.get(to.number) is not to or not to.is_trusted):
             raise UsageError(f"{to.name} has left or is not trusted. Nothing was sent.")
         if self.phase is Phase.ENDED:
@@ -386,7 +449,7 @@ class Conversation:
         if self.waiting >= MAX_WAITING:
             raise UsageError(f"{MAX_WAITING} lines wait already. Nothing was sent.")
         self._lines += 1
-        self._outbox.append(Line(self._lines, text, to))
+        self._outbox.append(Line(self._lines, content, to))
         return self._lines
 
     def leave(self) -> None:
@@ -464,7 +527,7 @@ class Conversation:
         lines += [line for line in self._outbox if line.to]
         self._outbox = deque(line for line in self._outbox if not line.to)
         self._forget()
-        return [Undelivered(lines, is_over=True)] if lines else []
+        return _undelivered(lines, is_over=True)
 
     def receive(self, record: Delivered, now: float) -> list[Event]:
         """Take a record from the relay.
@@ -512,7 +575,7 @@ class Conversation:
             case Kind.NOTICE:
                 return [Noticed(records.notice_text(record.body))]
             case Kind.REFUSAL:
-                return [self._on_refusal(record)]
+                return self._on_refusal(record)
             case Kind.FETCH | Kind.CHUNK:
                 # One may overtake the CARD or LEAVE of its sender; nothing here serves files yet.
                 return []
@@ -618,10 +681,21 @@ class Conversation:
         line = sent.line
         if line is None:
             return []
-        name = line.to.name if line.to else ""
-        return [Said(None, line.text, record.at_ms, line.number, is_direct=bool(name), to=name)]
+        if line.to is not None and self.peers.get(line.to.number) is not line.to:
+            # It was logged after its recipient's LEAVE, and went nowhere.
+            return _undelivered([line])
+        match line.content:
+            case Text(text):
+                name = line.to.name if line.to else ""
+                return [Said(None, text, record.at_ms, line.number, is_direct=bool(name), to=name)]
+            case Password(password):
+                return [PasswordTold(None, password)]
+            case Away():
+                return []
+            case _:
+                assert_never(line.content)
 
-    def _on_refusal(self, record: Delivered) -> Undelivered:
+    def _on_refusal(self, record: Delivered) -> list[Event]:
         """Give up a message that the relay does not take (PROTOCOL.md 4.5)."""
         head = record.body[: records.REFUSAL_HEAD_BYTES]
         for sent in self._unechoed:
@@ -633,7 +707,7 @@ class Conversation:
         self._unechoed.remove(sent)
         # The relay has the ciphertext, and nobody else: the chain must not go on after it.
         self._drop_chain(sent.chain)
-        return Undelivered([line], why=records.notice_text(record.body[len(head) :]))
+        return _undelivered([line], why=records.notice_text(record.body[len(head) :]))
 
     def _is_card_of_a_join(self, record: Delivered) -> bool:
         """Tell whether this is the card of a JOIN whose link was lost before we had caught up.
@@ -739,6 +813,11 @@ class Conversation:
         match content:
             case Text():
                 return [*events, Said(peer, content.text, at_ms, is_direct=bool(record.to))]
+            case Password():
+                return [*events, PasswordTold(peer, content.text)]
+            case Away():
+                peer.away = content.text
+                return [*events, AwayChanged(peer, at_ms)]
             case Unsupported():
                 return [*events, Warned(Trouble.UNSUPPORTED, peer, at_ms)]
             case _:
@@ -815,10 +894,8 @@ class Conversation:
     def _give_up_on(self, peer: Peer) -> list[Event]:
         """Report what still waits for a member that has left, or lost our trust."""
         lines = [line for line in self._outbox if line.to is peer]
-        if not lines:
-            return []
         self._outbox = deque(line for line in self._outbox if line.to is not peer)
-        return [Undelivered(lines)]
+        return _undelivered(lines)
 
     # --- Records out.
 
@@ -857,9 +934,7 @@ class Conversation:
         named = [] if self._is_card_echoed or not self._card else [_card_record(self._card)]
         self._unechoed = deque(_Unechoed(record) for record in named)
         self._outbox.extendleft(reversed(lines))
-        if gone:
-            events.append(Undelivered(gone))
-        return events
+        return events + _undelivered(gone)
 
     def _send_waiting(self, now: float) -> None:
         gained = (now - self._tokens_at_s) * self.messages_s
@@ -917,7 +992,7 @@ class Conversation:
     def _send_message(self, chain: _Chain, line: Line) -> None:
         if self._transcript is None:
             raise LocalProtocolError("sending before joining")
-        padded = contents.encode(Text(line.text))
+        padded = contents.encode(line.content)
         body = chain.chain.seal(padded, self._transcript.seq, self._transcript.h)
         to = line.to.number if line.to else records.RELAY
         self._send(_Unechoed(Sent(Kind.MESSAGE, to, body), line, chain))
@@ -929,3 +1004,16 @@ class Conversation:
 
 def _card_record(card: Card) -> Sent:
     return Sent(Kind.CARD, records.RELAY, card.encoded)
+
+
+def _undelivered(lines: Sequence[Line], *, is_over: bool = False, why: str = "") -> list[Event]:
+    """Report what will not be sent; only a text is anything to say again."""
+    events: list[Event] = []
+    if any(isinstance(line.content, Password) for line in lines):
+        events.append(Untold())
+    texts = [line for line in lines if isinstance(line.content, Text)]
+    if texts:
+        events.append(Undelivered(texts, is_over, why))
+    elif why:
+        events.append(Noticed(why))
+    return events

@@ -6,11 +6,13 @@ after the first frame, because what it needs takes longer than a person waits fo
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import random
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, assert_never
 
@@ -25,8 +27,9 @@ from common.errors import (
     Unauthentic,
     UsageError,
 )
-from common.member import commands, sentences
+from common.member import commands, contents, sentences
 from common.member.conversation import (
+    AwayChanged,
     Back,
     Came,
     Conversation,
@@ -36,12 +39,15 @@ from common.member.conversation import (
     Left,
     Line,
     Noticed,
+    PasswordTold,
     Peer,
     Phase,
     Said,
     Undelivered,
+    Untold,
     Warned,
 )
+from common.member.passwords import Passwords
 from common.member.retry import Retry
 from common.member.trust import Grade, Pins, Standing
 from common.term import text
@@ -54,7 +60,7 @@ from common.view.view import MEANINGS, VALUES, Message, Outcome, Presence, Statu
 from common.wire import orders
 from common.wire.link import ClientLink, Closed, Opened, State, parse_url
 from common.wire.pipe import READ_BYTES, Pipe, Sock
-from common.wire.records import RELAY, Delivered, Kind, Sent
+from common.wire.records import RELAY, Delivered, Kind, Reason, Sent
 
 log = logging.getLogger("termchat.client")
 
@@ -75,6 +81,11 @@ EXIT_USAGE: Final = 2
 EXIT_REFUSED: Final = 3
 EXIT_UNREACHABLE: Final = 4
 
+RENAME_S: Final = 5.0
+"""How long the relay may take to admit a new name, while the room is not read."""
+RENAMED_S: Final = 2.0
+"""How long the row of one who left waits: who comes back under another name gets one for both."""
+
 NAME_S: Final = 160.0
 """A dead connection is noticed after 40 s, and its name is held for GRACE, 120 s."""
 
@@ -91,6 +102,36 @@ KEYS_HELP: Final = (
     "Ctrl-L repaints. Ctrl-Z suspends. Ctrl-X Ctrl-E: your editor.",
     "Ctrl-C clears the input; on an empty input, it leaves.",
 )
+
+LINE_KEYS_HELP: Final = (
+    "Enter sends. Backspace and Ctrl-U erase.",
+    "Ctrl-C leaves at once; exit after a goodbye.",
+)
+
+
+@dataclass(slots=True, eq=False)
+class _Renaming:
+    """A session under another name, until it takes the place of ours.
+
+    Its link is opened first, as far as the relay's answer to HELLO: a name that is refused costs
+    nothing. Then the present session leaves, and this one joins.
+
+    Attributes:
+        handshake_hash: of its link, once the relay has admitted it.
+    """
+
+    conversation: Conversation
+    by_s: float
+    pipe: Pipe[ClientLink] | None = None
+    handshake_hash: bytes = b""
+
+
+@dataclass(slots=True)
+class _Ignored:
+    """Somebody whose messages are hidden, and how many were."""
+
+    name: str
+    count: int = 0
 
 
 class Desk:
@@ -122,22 +163,24 @@ class Desk:
         if self._uri.secure:
             raise UsageError("wss:// addresses are not supported yet. Use ws://.")
         self.host, self.port = self._uri.host, self._uri.port
-        identity, pins = _home(settings, environ)
-        self._conversation = Conversation(
-            key=self._ticket.key,
-            room=settings.room,
-            username=settings.username,
-            identity=identity,
-            secret=self._ticket.secret,
-            pins=pins,
-            today=today,
-        )
+        self._identity, self._pins = _home(settings, environ)
+        self._today = today
+        self._conversation = self._converse(settings.username)
         self._view = view
         self._clock = clock
         self._at_ms = at_ms
-        self._password = settings.password
-        self._stretched = psk
+        self._passwords = Passwords(settings.offered_password)
+        self._was_asked = False
+        self._offered_psk = self._stretched = psk
         self._psk: bytes | None = None
+        self._renaming: _Renaming | None = None
+        self._is_renamed = False
+        self._leaving: dict[bytes, tuple[Presence, float]] = {}
+        """By identity: rows that wait for a new name, and until when."""
+        self._ignored: dict[bytes, _Ignored] = {}
+        self._away = ""
+        self._reply_to: tuple[bytes, str] | None = None
+        self._fresh_secret: bytes | None = None
         self._pipe: Pipe[ClientLink] | None = None
         self._inbox: deque[Delivered] = deque()
         self._read_at_s = 0.0
@@ -168,12 +211,29 @@ class Desk:
         self.last_words = ""
         view.sources = self.sources
 
+    def _converse(self, username: str) -> Conversation:
+        return Conversation(
+            key=self._ticket.key,
+            room=self._settings.room,
+            username=username,
+            identity=self._identity,
+            secret=self._ticket.secret,
+            pins=self._pins,
+            today=self._today,
+        )
+
     # --- What the loop asks.
+
+    @property
+    def _watched(self) -> Pipe[ClientLink] | None:
+        """The connection that the loop waits for: of a new name, until the relay has answered."""
+        renaming = self._renaming
+        return renaming.pipe if renaming and not renaming.handshake_hash else self._pipe
 
     @property
     def fd(self) -> int | None:
         """Of the connection, once there is one."""
-        return self._pipe.sock.fileno() if self._pipe else None
+        return self._watched.sock.fileno() if self._watched else None
 
     @property
     def is_full(self) -> bool:
@@ -183,11 +243,11 @@ class Desk:
     @property
     def is_writing(self) -> bool:
         """Whether the socket has not taken all there is."""
-        return self._pipe is not None and self._pipe.unsent_bytes > 0
+        return self._watched is not None and self._watched.unsent_bytes > 0
 
     def is_reading(self, now: float) -> bool:
         """Whether to wait for the socket."""
-        is_heard = self._pipe is None or self._pipe.unsent_bytes < UNSENT_BYTES
+        is_heard = self._watched is None or self._watched.unsent_bytes < UNSENT_BYTES
         return is_heard and not self._inbox and now >= self._read_at_s
 
     def deadline(self, now: float) -> float | None:
@@ -195,6 +255,9 @@ class Desk:
         if self._inbox:
             return now
         times = [self._retry_at_s, self._leave_by_s]
+        times += [until_s for _, until_s in self._leaving.values()]
+        if self._renaming is not None:
+            times.append(self._renaming.by_s)
         if self._pipe is not None:
             times += [self._pipe.link.deadline(), self._conversation.deadline()]
             if self._read_at_s > now:
@@ -210,6 +273,8 @@ class Desk:
                 self._on_closed(closed, now)
         if self._retry_at_s is not None and now >= self._retry_at_s:
             self.wants_dial = True
+        self._show_leaving(now)
+        self._rename_on(now)
         self._leave_when_done(now)
 
     def stretch(self) -> bytes:
@@ -224,6 +289,12 @@ class Desk:
         """Note that the loop does what `wants_dial` says."""
         self.wants_dial = False
         self._retry_at_s = None
+        before, password = self._passwords.trying, self._passwords.next()
+        if password != before:
+            self._psk = None
+            self._stretched = lambda: ticket.derive_psk(password, self._ticket.key)
+            if password == self._settings.offered_password:
+                self._stretched = self._offered_psk  # of peers, it is of no password
 
     def unreachable(self, why: str, now: float) -> None:
         """Note that no address could be connected to."""
@@ -235,14 +306,21 @@ class Desk:
         """Begin to join on a socket that is connected."""
         if self._psk is None:
             raise LocalProtocolError("a connection without a psk")
-        hello = self._conversation.hello()
+        renaming = self._renaming
+        if self._pipe is not None and (renaming is None or renaming.pipe is not None):
+            sock.close()  # it was dialled for a name that we gave up
+            return
+        hello = (renaming.conversation if renaming else self._conversation).hello()
         try:
             link = ClientLink(self._url, self._ticket.key, self._psk, hello, now)
         except Unauthentic:
             sock.close()
             self._end("KEY is no key that a relay can have.", EXIT_USAGE)
             return
-        self._pipe = Pipe(sock, link)
+        if renaming is not None:
+            renaming.pipe = Pipe(sock, link)
+        else:
+            self._pipe = Pipe(sock, link)
 
     def woke(self, now: float) -> None:
         """See whether the connection has outlived a sleep."""
@@ -253,16 +331,21 @@ class Desk:
 
     def read(self, now: float) -> None:
         """Take what the socket has."""
-        pipe = self._pipe
+        pipe = self._watched
         data = pipe.read() if pipe is not None else None
         if pipe is not None and data is not None:
             is_drained = len(data) < READ_BYTES and not isinstance(self._view, Lines)
             self._read_at_s = now + READ_EVERY_S if is_drained else now
-            self._on_bytes(pipe, data, now)
+            if pipe is self._pipe:
+                self._on_bytes(pipe, data, now)
+            else:
+                self._on_answer_to_name(pipe, data, now)
 
     def close(self) -> None:
         """Let go of the socket; what the link still has to say is tried once."""
         self._inbox.clear()
+        self._show_leaving(None)
+        self._drop_renaming()
         if self._pipe is not None:
             self._pipe.flush()
             self._pipe.sock.close()
@@ -326,9 +409,19 @@ class Desk:
                 pass
 
     def _enter(self, submitted: Submit) -> None:
-        if submitted.text.lstrip().startswith("/") and orders.is_secret(submitted.text):
+        typed, is_literal = submitted.text, submitted.is_literal
+        if commands.is_secret(typed):
             self._view.forget_typed()
-        self._intend(commands.parse(submitted.text, is_literal=submitted.is_literal))
+        try:
+            intent = commands.parse(typed, is_literal=is_literal)
+            self._intend(intent)
+            if not isinstance(intent, commands.Away | commands.Leave):
+                # After what was said, which slow mode would refuse behind a note.
+                self._be_back()
+        except UsageError:
+            if commands.says(typed, is_literal=is_literal):
+                self._view.refill(typed, is_literal=is_literal)
+            raise
 
     def _intend(self, intent: commands.Intent) -> None:
         conversation = self._conversation
@@ -336,16 +429,38 @@ class Desk:
             case commands.Say():
                 line = conversation.say(intent.text)
                 self._view.typed(line, intent.text, "", self._at_ms())
+            case commands.Direct():
+                self._direct(intent.name, intent.text)
+            case commands.Reply():
+                self._direct(self._replied_to(), intent.text)
             case commands.Help():
-                self._rows(sentences.help_rows(intent.topic, KEYS_HELP))
+                has_screen = not isinstance(self._view, Lines)
+                keys = KEYS_HELP if has_screen else LINE_KEYS_HELP
+                self._rows(sentences.help_rows(intent.topic, keys, has_screen=has_screen))
             case commands.Who():
-                self._rows(sentences.who(conversation))
+                hidden = {identity: found.count for identity, found in self._ignored.items()}
+                self._rows(sentences.who(conversation, self._away, hidden, self._clock()))
             case commands.Verify():
                 self._verify(intent)
             case commands.Trust():
                 self._trust(self._peer(intent.name))
             case commands.Operate():
                 self._operate(intent.order)
+            case commands.Invite():
+                self._invite(is_fresh=intent.is_fresh)
+            case commands.Ignore():
+                self._ignore(intent.name)
+            case commands.Unignore():
+                self._unignore(intent.name)
+            case commands.Away():
+                reason = intent.reason or sentences.AWAY
+                conversation.tell_away(reason)
+                self._away = reason
+                self._notice(sentences.own_away(reason))
+            case commands.Nick():
+                self._rename(intent.name)
+            case commands.TellPassword():
+                self._tell_password(intent.password)
             case commands.Find():
                 if not self._view.find(intent.text):
                     what = f'"{intent.text}" is' if intent.text else "What you looked for is"
@@ -373,6 +488,155 @@ class Desk:
                 self.quit(intent.text)
             case _:
                 assert_never(intent)
+
+    def _direct(self, name: str, content: str) -> None:
+        """Say a text to one member, or nothing to anybody."""
+        conversation = self._conversation
+        if names.key(name) == names.key(conversation.username):
+            raise UsageError(f"{name} is you. Nothing was sent.")
+        peer = conversation.find(name)
+        if peer is None:
+            raise UsageError(f"Nobody here is called {name}. Nothing was sent. /who lists who is.")
+        if not peer.is_trusted:
+            raise UsageError(f"{peer.name} is not trusted. Nothing was sent. /who says why.")
+        line = conversation.say(content, peer)
+        self._view.typed(line, content, peer.name, self._at_ms())
+        if peer.away:
+            self._notice(sentences.away(peer))
+
+    def _replied_to(self) -> str:
+        """Return the present name of whoever wrote to us alone.
+
+        Raises:
+            UsageError: if that is nobody, or whoever has the name is another by now.
+        """
+        if self._reply_to is None:
+            raise UsageError("Nobody has written to you alone yet. Nothing was sent.")
+        identity, name = self._reply_to
+        peers = self._conversation.peers.values()
+        found = [peer.name for peer in peers if peer.card.identity == identity]
+        if name in found:
+            return name
+        if len(found) != 1:
+            raise UsageError(f"{name} is not here any more. Nothing was sent.")
+        return found[0]
+
+    def _be_back(self) -> None:
+        if self._away:
+            self._away = ""
+            self._notice("You are back.")
+            with contextlib.suppress(UsageError):
+                self._conversation.tell_away("")
+
+    def _ignore(self, name: str) -> None:
+        if not name:
+            counts = {found.name: found.count for found in self._ignored.values()}
+            self._rows([sentences.ignored(counts)])
+            return
+        peer = self._peer(name)
+        self._ignored.setdefault(peer.card.identity, _Ignored(peer.name))
+        self._notice(f"{peer.name} is ignored, but for warnings. /unignore {peer.name} ends it.")
+
+    def _unignore(self, name: str) -> None:
+        key = names.key(name)
+        ended = {
+            identity: found
+            for identity, found in self._ignored.items()
+            if not name or names.key(found.name) == key
+        }
+        if not ended:
+            raise UsageError(f"You do not ignore {name or 'anybody'}.")
+        for identity in ended:
+            del self._ignored[identity]
+        counts = {found.name: found.count for found in ended.values()}
+        self._notice(sentences.shown_again(counts))
+
+    def _invite(self, *, is_fresh: bool) -> None:
+        """Print what friends start with, on a row of its own."""
+        used = self._ticket.secret
+        if is_fresh or (used is None and self._fresh_secret is None):
+            self._fresh_secret = ticket.new_secret()
+        secret = self._fresh_secret or used
+        above, below = sentences.invitation(is_used=secret == used)
+        self._rows([above])
+        self._view.plain(ticket.encode(replace(self._ticket, secret=secret)), self._at_ms())
+        self._notice(below)
+
+    # --- Another name.
+
+    def _rename(self, name: str) -> None:
+        """Begin to go on under another name; until the relay admits it, nothing changes."""
+        conversation = self._conversation
+        names.check_username(name)
+        if names.key(name) == names.key(conversation.username):
+            raise UsageError(f"You are {conversation.username} already.")
+        if conversation.find(name) is not None:
+            raise UsageError(f"The name {name} is in use. You stay {conversation.username}.")
+        if self._renaming is not None or conversation.phase is not Phase.LIVE:
+            raise UsageError("Not now: wait until you are connected, then /nick again.")
+        if conversation.waiting or self._unsent:
+            raise UsageError("Not now: what you said is not in the log yet. /nick again.")
+        self._renaming = _Renaming(self._converse(name), self._clock() + RENAME_S)
+        self.wants_dial = True
+
+    def _on_answer_to_name(self, pipe: Pipe[ClientLink], data: bytes, now: float) -> None:
+        """Take the relay's answer to the HELLO of another name."""
+        for event in pipe.link.receive(data, now):
+            renaming = self._renaming
+            if renaming is None:
+                return
+            match event:
+                case Opened():
+                    renaming.handshake_hash = event.handshake_hash
+                    renaming.by_s = now + LEAVE_S
+                case Closed() if event.refused is not None:
+                    if event.refused.status == 401 and self._passwords.refused():
+                        self._drop_renaming()
+                        self._renaming = _Renaming(renaming.conversation, now + RENAME_S)
+                        self.wants_dial = True
+                        return
+                    status = sentences.refused(event.refused, renaming.conversation.username)
+                    self._not_renamed(status)
+                case _:
+                    self._not_renamed("The connection was lost.")
+
+    def _rename_on(self, now: float) -> None:
+        """Leave once all is said and the new name is admitted; then join under it."""
+        renaming, conversation = self._renaming, self._conversation
+        if renaming is None:
+            return
+        if conversation.phase is Phase.ENDED:
+            if now >= renaming.by_s:
+                self._change_over(renaming, now)
+        elif renaming.handshake_hash and not conversation.waiting:
+            conversation.leave()
+            renaming.by_s = now + LEAVE_S
+        elif now >= renaming.by_s:
+            self._not_renamed("The relay took too long.")
+
+    def _change_over(self, renaming: _Renaming, now: float) -> None:
+        """We have left: join under the other name."""
+        self._renaming = None
+        if self._pipe is not None:
+            self._pipe.link.close(now)
+        self.close()
+        self._conversation, self._pipe = renaming.conversation, renaming.pipe
+        self._is_renamed = True
+        self._conversation.opened(renaming.handshake_hash, now)
+
+    def _not_renamed(self, why: str) -> None:
+        self._drop_renaming()
+        sentence = f"{why} You stay {self._conversation.username}."
+        self._view.tell(sentence, self._at_ms())
+
+    def _drop_renaming(self) -> None:
+        renaming, self._renaming = self._renaming, None
+        if renaming is not None:
+            self.wants_dial = False
+            if renaming.pipe is not None:
+                renaming.pipe.sock.close()
+
+    # --- Settings, and what was not sent.
 
     def _set(self, intent: commands.Set) -> None:
         options = self._view.options
@@ -472,13 +736,22 @@ class Desk:
 
         self._ask(f"Type {peer.name} again to trust the new key: ", confirmed)
 
+    def _tell_password(self, password: str) -> None:
+        """Change the relay's password, if we may, and tell it to all members."""
+        contents.check(contents.Password(password))
+        self._operate(f"/password {password}")
+        self._conversation.tell_password(password)
+
     def _operate(self, order: str) -> None:
         """Send an operator's order; the relay's answer is a notice."""
-        pipe = self._pipe
+        pipe, read = self._pipe, orders.parse(order)
         if pipe is None or self._conversation.phase is not Phase.LIVE:
             raise UsageError("Not now: you are not connected. Nothing was changed.")
         if pipe.link.state is State.OPEN:
             pipe.link.send(Sent(Kind.COMMAND, RELAY, order.encode()))
+            if read.word is orders.Word.PASSWORD:
+                # If it is refused, this is one wrong guess when we dial again.
+                self._passwords.told(self._identity.public, read.text)
 
     # --- Questions.
 
@@ -543,7 +816,9 @@ class Desk:
 
     def send(self, now: float) -> None:
         """Hand the socket what must leave now."""
-        pipe = self._pipe
+        renaming, pipe = self._renaming, self._pipe
+        if renaming is not None and renaming.pipe is not None:
+            renaming.pipe.flush()  # it cannot have more to say than a request
         if pipe is None:
             return
         if pipe.link.state is State.OPEN and not pipe.unsent_bytes:
@@ -560,6 +835,11 @@ class Desk:
         conversation = self._conversation
         if self.exit_code is not None or self._ended:
             return
+        if self._renaming is not None and conversation.phase is Phase.ENDED:
+            self._change_over(self._renaming, now)
+            return
+        if self._renaming is not None:
+            self._not_renamed("The connection was lost.")
         if conversation.phase is Phase.ENDED:
             self._leave_with(0)
             return
@@ -613,6 +893,9 @@ class Desk:
             self._is_anew = True
             self.wants_dial = True
             return
+        if status == 401 and self._passwords.refused():
+            self.wants_dial = True
+            return
         self.failed("", now, at_least_s=refused.retry_after_s if refused else 0)
         is_said = refused is not None and refused.authentic and status == 503
         if refused is not None and not is_said and status not in (*QUIET, self._told_status):
@@ -621,6 +904,9 @@ class Desk:
 
     def failed(self, problem: str, now: float, *, at_least_s: float = 0.0) -> None:
         """Note that there is no connection: the end for a stranger, a pause for a member."""
+        if self._renaming is not None and self._pipe is not None:
+            self._not_renamed(problem)
+            return
         if not self._was_welcomed:
             self._end(problem, EXIT_UNREACHABLE)
             return
@@ -637,15 +923,15 @@ class Desk:
         self.close()
         for event in self._conversation.lost():
             self._show(event)
-        if self._password is not None:
+        if self._was_asked:
             self._notice("Wrong KEY or password.")
 
         def answered(answer: str | None) -> None:
             if answer is None:
                 self._end("No password was given.", EXIT_REFUSED)
                 return
-            self._password, self._psk = answer, None
-            self._stretched = lambda: ticket.derive_psk(answer, self._ticket.key)
+            self._passwords.typed(answer)
+            self._was_asked, self._psk = True, None
             self.wants_dial = True
 
         self._ask("Password: ", answered, is_hidden=True)
@@ -667,6 +953,7 @@ class Desk:
     def quit(self, goodbye: str) -> None:
         """Leave: the goodbye first if it can be said, then LEAVE, two seconds at most."""
         conversation = self._conversation
+        self._drop_renaming()
         if self._leave_by_s is not None or conversation.phase in (Phase.OFFLINE, Phase.JOINING):
             is_unsaid = self._was_welcomed and bool(goodbye.strip())
             self._leave_with(conversation.waiting + is_unsaid)
@@ -706,7 +993,7 @@ class Desk:
     # --- Showing.
 
     def _show(self, event: Event) -> None:
-        view, conversation = self._view, self._conversation
+        view = self._view
         match event:
             case Joined():
                 self._was_welcomed = True
@@ -718,13 +1005,21 @@ class Desk:
                 self._lost_at_s = None
                 self._notice(sentences.back(event, away_s))
             case Came():
-                self._moved(event.peer, sentences.came(event, conversation.members), event.at_ms)
-                self._compare_name(event.peer)
+                self._show_came(event)
             case Left():
-                sentence = sentences.left(event, conversation.members)
-                self._moved(event.peer, sentence, event.at_ms, is_coming=False)
+                self._show_left(event)
+            case Said() if event.peer and event.peer.card.identity in self._ignored:
+                self._ignored[event.peer.card.identity].count += 1
+                event.peer.heard_s = self._clock()
             case Said():
                 self._said(event)
+            case AwayChanged():
+                event.peer.heard_s = self._clock()
+                is_ignored = event.peer.card.identity in self._ignored
+                if not is_ignored and self._view.options.joins == "on":
+                    view.notice(sentences.away_changed(event), event.at_ms)
+            case PasswordTold():
+                self._password_told(event)
             case Warned() if event.trouble in sentences.LOUD:
                 view.warn(sentences.warned(event), event.at_ms)
             case Warned():
@@ -735,6 +1030,8 @@ class Desk:
                 self._unsent += event.lines
                 for row in sentences.undelivered(event):
                     view.warn(row, self._at_ms())
+            case Untold():
+                view.warn("The new password may not have been told to all.", self._at_ms())
             case Gone():
                 self._on_gone()
             case _:
@@ -744,6 +1041,7 @@ class Desk:
         """Note that the relay has us again."""
         self._retry.succeeded()
         self._is_anew, self._told_status = False, 0
+        self._passwords.accepted()
 
     def _compare_name(self, peer: Peer) -> None:
         """Tell a new name from one here that it looks like."""
@@ -753,14 +1051,62 @@ class Desk:
             self._look_alikes.add(peer.number)
             self._view.warn(row, self._at_ms())
 
-    def _moved(self, peer: Peer, sentence: str, at_ms: int, *, is_coming: bool = True) -> None:
-        here = self._conversation.members
+    def _password_told(self, told: PasswordTold) -> None:
+        peer = told.peer
+        if peer is None:
+            self._notice("The new password was told to all who are here and trusted.")
+        else:
+            self._passwords.told(peer.card.identity, told.password)
+            self._notice(sentences.password_told(peer.name, told.password))
+
+    def _show_came(self, event: Came) -> None:
+        peer, here = event.peer, self._conversation.members
         identity = peer.card.identity
-        self._view.moved(Presence(peer.name, identity, sentence, at_ms, is_coming, here))
+        peer.heard_s = self._clock()
+        sentence = sentences.came(event, here)
+        gone, _ = self._leaving.get(identity, (None, 0.0))
+        if gone is not None and gone.name != peer.name:
+            del self._leaving[identity]
+            sentence = sentences.renamed(gone.name, peer.name, here)
+        self._show_leaving(None)
+        self._view.moved(Presence(peer.name, identity, sentence, event.at_ms, True, here))
+        self._compare_name(peer)
+        if self._away and peer.is_trusted:
+            with contextlib.suppress(UsageError):
+                self._conversation.tell_away(self._away, peer)
+
+    def _show_left(self, event: Left) -> None:
+        """Tell that somebody left: a moment later, if it may only have been for another name."""
+        peer, here = event.peer, self._conversation.members
+        identity = peer.card.identity
+        sentence = sentences.left(event, here)
+        gone = Presence(peer.name, identity, sentence, event.at_ms, False, here)
+        if event.reason is Reason.LEFT and identity not in self._leaving:
+            self._leaving[identity] = (gone, self._clock() + RENAMED_S)
+        else:
+            self._show_leaving(None)
+            self._view.moved(gone)
+
+    def _show_leaving(self, now: float | None) -> None:
+        """Show who left, in order, without waiting for another name; all of them without a time."""
+        for identity, (gone, until_s) in list(self._leaving.items()):
+            if now is None or now >= until_s:
+                del self._leaving[identity]
+                self._view.moved(gone)
 
     def _greet(self, joined: Joined) -> None:
         self._lost_at_s = None
-        self._tell_joined(joined)
+        conversation = self._conversation
+        for peer in joined.others:
+            peer.heard_s = self._clock()
+        if self._away:
+            with contextlib.suppress(UsageError):
+                conversation.tell_away(self._away)
+        is_renamed, self._is_renamed = self._is_renamed, False
+        if is_renamed:
+            self._notice(f"You are now {conversation.username}. {conversation.members} here.")
+        else:
+            self._tell_joined(joined)
         self._hint = sentences.HINT
         self._look_alikes.clear()
         for peer in joined.others:
@@ -781,6 +1127,9 @@ class Desk:
         self._view.plain(f"Disconnected to the `{self._url}` server.", self._at_ms())
 
     def _on_gone(self) -> None:
+        if self._renaming is not None:
+            self._change_over(self._renaming, self._clock())
+            return
         if isinstance(self._view, Lines):
             self._part(is_heard=True)
         if self._pipe is not None:
@@ -809,6 +1158,9 @@ class Desk:
                 to=said.to,
             )
         else:
+            peer.heard_s = self._clock()
+            if said.is_direct:
+                self._reply_to = (peer.card.identity, peer.name)
             self._speakers = [peer.name, *(n for n in self._speakers if n != peer.name)][:256]
             message = Message(
                 peer.name,
@@ -844,6 +1196,7 @@ class Desk:
             conversation.waiting if conversation.phase is not Phase.LIVE else 0,
             changed,
             self._hint,
+            bool(self._away),
         )
         if status != self._last_status:
             self._last_status = status
@@ -873,6 +1226,13 @@ class Desk:
         return Sources(
             [*spoke, *(name for name in here if name not in spoke)],
             {
+                "/msg": (Argument.NAME, Argument.TEXT),
+                "/r": (Argument.TEXT,),
+                "/invite": (("new",),),
+                "/ignore": (Argument.NAME,),
+                "/unignore": ([found.name for found in self._ignored.values()],),
+                "/away": (Argument.TEXT,),
+                "/nick": (),
                 "/help": (("keys", *(c.name for c in commands.COMMANDS)),),
                 "/who": (),
                 "/me": (Argument.TEXT,),
@@ -891,6 +1251,7 @@ class Desk:
                 **_ORDERS,
             },
             _paths,
+            self._reply_to[1] if self._reply_to and self._reply_to[1] in here else "",
         )
 
 
@@ -929,6 +1290,6 @@ def _home(settings: config.ClientConfig, environ: Mapping[str, str]) -> tuple[Id
     """
     if settings.ephemeral:
         return Identity.generate(), Pins(None)
-    home = settings.home or config.default_home(environ)
-    files.make_private_dir(home)
-    return load_identity(home / "identity"), Pins(home / "known_peers")
+    path = config.identity_path(settings, environ)
+    files.make_private_dir(path.parent)
+    return load_identity(path, settings.passphrase), Pins(path.with_name("known_peers"))

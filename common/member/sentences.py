@@ -5,13 +5,14 @@ UX.md 4, 7, 8. Names in them are as their owners wrote them; a view cleans whole
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from common import names
 from common.crypto.identity import fingerprint
 from common.errors import Refused
 from common.member.commands import COMMANDS, find
 from common.member.conversation import (
+    AwayChanged,
     Back,
     Came,
     Conversation,
@@ -26,6 +27,8 @@ from common.member.trust import Grade, Standing
 from common.wire import orders
 from common.wire.records import Reason
 
+IDLE_S = 60.0
+"""Without a word, from which on `/who` tells how long."""
 SHORT_DIGITS = 5
 """Of a fingerprint, where one row names a newcomer."""
 
@@ -49,6 +52,9 @@ _STATUSES = {
     429: "too many wrong passwords came from your address. Try again in a minute",
     503: "the relay is full or shutting down. Try again later",
 }
+
+AWAY = "away"
+"""What `/away` says where no reason is given."""
 
 HINT = "Enter sends. PgUp scrolls. /help. Ctrl-C leaves."
 
@@ -109,6 +115,35 @@ def left(event: Left, here: int) -> str:
     return f"{peer.name} left{after}{why}. {here} here"
 
 
+def renamed(old: str, new: str, here: int) -> str:
+    """Say that a member goes on under another name."""
+    return f"{old} is now {new}. {here} here"
+
+
+def away_changed(event: AwayChanged) -> str:
+    """Say that somebody went away, or is back."""
+    return away(event.peer) if event.peer.away else f"{event.peer.name} is back."
+
+
+def away(peer: Peer) -> str:
+    """Say that somebody is away, and why."""
+    return f"{peer.name} is away{_reason(peer.away)}."
+
+
+def _reason(text: str) -> str:
+    return "" if text == AWAY else f": {text}"
+
+
+def own_away(text: str) -> str:
+    """Say that we are."""
+    return f"You are away{_reason(text)}. What you type next ends it."
+
+
+def password_told(name: str, password: str) -> str:
+    """Say which password a member told."""
+    return f"{name} told a new password: {password}   It is tried when you connect again."
+
+
 def warned(event: Warned) -> str:
     """Say what is wrong (PROTOCOL.md 5.2, 5.3, 6.1)."""
     name = event.peer.name
@@ -119,7 +154,10 @@ def warned(event: Warned) -> str:
                 "replayed, or the relay shows you different histories."
             )
         case Trouble.UNREADABLE:
-            return f"A message from {name} could not be read."
+            return (
+                f"A message from {name} could not be read: {name} gave you no key for it, "
+                "and may not trust yours."
+            )
         case Trouble.MISSING:
             if event.count == 1:
                 return f"A message from {name} is missing."
@@ -188,15 +226,31 @@ def refused(refusal: Refused, username: str) -> str:
     return f"{words[:1].upper()}{words[1:]}.{said}"
 
 
-def who(conversation: Conversation) -> list[str]:
-    """Return one row per member, we first."""
+def who(
+    conversation: Conversation, away_text: str, hidden: Mapping[bytes, int], now: float
+) -> list[str]:
+    """Return one row per member, we first.
+
+    Args:
+        conversation: whose members they are.
+        away_text: why we are away; "" if we are not.
+        hidden: how many messages of an ignored identity were hidden.
+        now: seconds, as `Peer.heard_s`.
+    """
     own = fingerprint(conversation.identity.public, conversation.username)
-    rows = [f"{conversation.username} (you)  {_grouped(own)}"]
+    is_away = f", {AWAY}{_reason(away_text)}" if away_text else ""
+    rows = [f"{conversation.username} (you{is_away})  {_grouped(own)}"]
     for peer in sorted(conversation.peers.values(), key=lambda peer: peer.name.casefold()):
         state = peer.standing.value
         pin = conversation.pin(peer)
         if peer.standing is Standing.FIRST_SEEN and pin is not None:
             state = f"first seen {pin.date}"
+        if now - peer.heard_s >= IDLE_S:
+            state += f", idle {duration(now - peer.heard_s)}"
+        if peer.away:
+            state += f", {AWAY}{_reason(peer.away)}"
+        if peer.card.identity in hidden:
+            state += f", ignored, {hidden[peer.card.identity]} hidden"
         digits = _grouped(fingerprint(peer.card.identity, peer.name))
         mark = "+" if peer.standing is Standing.VERIFIED else " "
         rows.append(f"{mark} {peer.name}  {state}  {digits}")
@@ -244,7 +298,29 @@ def pinned(peer: Peer, grade: Grade) -> str:
     return f"{peer.name} is trusted with the new key. Compare it with /verify {peer.name}."
 
 
-def help_rows(topic: str, keys: Sequence[str]) -> list[str]:
+def ignored(counts: Mapping[str, int]) -> str:
+    """Say whom we ignore, and how much of each was hidden."""
+    if not counts:
+        return "You ignore nobody."
+    return f"Ignored: {_listed([f'{name} ({count} hidden)' for name, count in counts.items()])}."
+
+
+def shown_again(counts: Mapping[str, int]) -> str:
+    """Say whom we ignore no longer, and what was hidden."""
+    hidden = _listed([f"{count} from {name} hidden" for name, count in counts.items()])
+    verb = "is" if len(counts) == 1 else "are"
+    return f"{_listed(list(counts))} {verb} shown again: {hidden}."
+
+
+def invitation(*, is_used: bool) -> tuple[str, str]:
+    """Return what stands above and below a `KEY.SECRET`."""
+    above = "Whoever starts with this trusts all others who do, and nobody else:"
+    if is_used:
+        return above, "You did too. After removing somebody: /invite new"
+    return above, "You did not yet: let all take it, then leave and start with it as well."
+
+
+def help_rows(topic: str, keys: Sequence[str], *, has_screen: bool) -> list[str]:
     """Return the list of commands, of keys, or one command.
 
     Raises:
@@ -256,11 +332,16 @@ def help_rows(topic: str, keys: Sequence[str]) -> list[str]:
         name = topic if topic.startswith("/") else f"/{topic}"
         if name in orders.WORDS and name != "/who":
             word = orders.WORDS[name]
-            return [f"{orders.usage(word)}: {orders.FORMS[word].meaning}. For operators"]
+            rows = [f"{orders.usage(word)}: {orders.FORMS[word].meaning}. For operators"]
+            if word is orders.Word.PASSWORD:
+                rows.append(f"{name} --tell NEW: the same, and tells NEW to all trusted members")
+            return rows
         command = find(name)
         return [f"{command.usage}: {command.meaning}"]
-    cells = max(len(command.usage) for command in COMMANDS)
-    rows = [f"{command.usage:<{cells}}  {command.meaning}" for command in COMMANDS]
+    listed = [command for command in COMMANDS if command.is_listed]
+    shown = [command for command in listed if has_screen or not command.needs_screen]
+    cells = max(len(command.usage) for command in shown)
+    rows = [f"{command.usage:<{cells}}  {command.meaning}" for command in shown]
     words = list(orders.WORDS)
     rows.append(f"For operators (/help /kick): {' '.join(words[:6])}")
     rows.append(" ".join(words[6:]))

@@ -20,11 +20,13 @@ class Sources(NamedTuple):
 
     names: who is present, last speaker first. commands: for each, with its slash, what its
     arguments are; the last stands for all that follow. paths: those that begin with a string.
+    reply_to: who wrote the last direct message, or "".
     """
 
     names: Sequence[str]
     commands: Mapping[str, Sequence[Argument | Sequence[str]]]
     paths: Callable[[str], Iterable[str]]
+    reply_to: str = ""
 
 
 class Completion(NamedTuple):

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
+from common.term.complete import Sources
 from common.term.text import boundary, clean, cut, displayed, fitting, next_grapheme, width
 
 DRAFT_BYTES = 65536  # UX.md 2
@@ -70,6 +71,15 @@ class Draft:
         self._put(start, end, new)
         self.cursor = self._settled(start + len(new))
         return has_room
+
+    def address(self, sources: Callable[[], Sources]) -> None:
+        """Let a typed `/r ` show whom it answers, before anything is said to them."""
+        if self.text.startswith("/r ") and self.cursor > 2 and not self.is_literal:
+            name = clean(sources().reply_to, multiline=False)
+            if name:
+                behind = len(self.text) - self.cursor
+                self.put(0, 2, f"/msg {name}")
+                self.cursor = len(self.text) - behind
 
     def undo(self) -> None:
         """Take the last edit back."""

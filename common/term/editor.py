@@ -47,7 +47,7 @@ class Action(Enum):
 class Submit(NamedTuple):
     """A line was entered.
 
-    is_literal: it was pasted or has several lines, so it is no command whatever it says.
+    is_literal: it was pasted, so it is no command whatever it says.
     """
 
     text: str
@@ -201,10 +201,10 @@ class Editor:
                 self._now = self._last
         return None
 
-    def fill(self, text: str) -> None:
+    def fill(self, text: str, *, is_literal: bool = False) -> None:
         """Put another text in the place of the draft, as one step that can be undone."""
         self._search = None
-        self._recall(_Line(clean(text), is_literal=False))
+        self._recall(_Line(clean(text), is_literal))
 
     def forget(self) -> None:
         """Forget what was entered last."""
@@ -252,6 +252,7 @@ class Editor:
         is_new_word = before[-1:].isspace() and not text[:1].isspace()
         joins = self._last is _Kind.TYPED and not is_new_word
         self._put(self.cursor, self.cursor, text, joins=joins)
+        self._draft.address(self._sources)
         self._now = _Kind.TYPED
 
     def _paste(self, text: str, *, is_cut: bool) -> None:
@@ -272,12 +273,12 @@ class Editor:
         draft = self._draft
         if not draft.text:
             return Action.ENTER
-        text = clean(draft.text).strip("\n")
-        if (size_bytes := len(text.encode())) > MESSAGE_BYTES:
+        text = clean(draft.text)
+        if (size_bytes := len(text.strip("\n").encode())) > MESSAGE_BYTES:
             limit, size = _kb(MESSAGE_BYTES), _kb(size_bytes)
             self.notice = f"{limit} is the limit, this is {size}. Nothing was sent."
             return None
-        is_literal = draft.is_literal or "\n" in draft.text
+        is_literal = draft.is_literal
         is_blank = not displayed(text).strip()
         draft.reset()
         self._walk = []

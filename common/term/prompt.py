@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import NamedTuple
 
+from common.term.complete import Sources
 from common.term.draft import Draft, Layout
 from common.term.keys import Key, KeyEvent, Paste, Text
 from common.term.text import clean
@@ -48,7 +50,7 @@ class Prompt:
                 kept = clean(text, multiline=not self.is_hidden)
                 draft.put(draft.cursor, draft.cursor, kept, is_pasted=True)
             case Key("enter" | "ctrl-j"):
-                answer = Answer(draft.text, draft.is_literal or "\n" in draft.text)
+                answer = Answer(draft.text, draft.is_literal)
                 draft.reset()
                 return answer
             case Key("backspace"):
@@ -65,6 +67,15 @@ class Prompt:
             case _:
                 pass
         return None
+
+    def fill(self, content: str, *, is_literal: bool) -> None:
+        """Put a text back that was refused, unless another was begun."""
+        if not self._draft.text:
+            self._draft.put(0, 0, content, is_pasted=is_literal)
+
+    def address(self, sources: Callable[[], Sources]) -> None:
+        """Let a typed `/r ` show whom it answers."""
+        self._draft.address(sources)
 
     def layout(self, columns: int, max_rows: int) -> Layout:
         """Return the rows of the input, and where the cursor is."""

@@ -108,6 +108,8 @@ class Lines:
         for event in events:
             prompt = self._question or self._input
             reply = prompt.apply(event)
+            if prompt is self._input:
+                prompt.address(self.sources)
             self._typed_at_s = now
             if isinstance(reply, Answer):
                 self._echo(reply.text)
@@ -117,7 +119,7 @@ class Lines:
                 if self._question is not None:
                     yield reply
                 elif reply.text.strip():
-                    yield Submit(reply.text.strip("\n"), reply.is_literal)
+                    yield Submit(reply.text, reply.is_literal)
                 else:
                     yield Action.ENTER
                 continue
@@ -171,6 +173,13 @@ class Lines:
 
     def forget_typed(self) -> None:
         """Do nothing: there is no input history."""
+
+    def refill(self, content: str, *, is_literal: bool) -> None:
+        """Put a text back that was not sent, unless it came from a pipe."""
+        if self._is_terminal:
+            self._input.fill(content, is_literal=is_literal)
+            if self._question is None:
+                self._echo()
 
     def notice(self, content: str, at_ms: int) -> None:
         """Show a notice."""

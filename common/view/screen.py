@@ -428,7 +428,7 @@ class Screen:
     def typed(self, line: int, content: str, to: str, at_ms: int) -> None:
         """Show our own text, dim until its echo."""
         own = Message(self._status.name, b"", content, at_ms, is_own=True, to=to)
-        self._history.pend(line, _line(own, Mark.NONE), self._now)
+        self._history.pend(line, _line(own, Mark.DIRECT if to else Mark.NONE), self._now)
         self._is_history_dirty = True
 
     def untyped(self, line: int) -> None:
@@ -439,6 +439,12 @@ class Screen:
     def forget_typed(self) -> None:
         """Keep what was entered last out of the input history."""
         self._editor.forget()
+
+    def refill(self, content: str, *, is_literal: bool) -> None:
+        """Put a text back that was not sent, unless another was begun."""
+        if not self._editor.text:
+            self._editor.fill(content, is_literal=is_literal)
+            self._is_input_dirty = True
 
     def notice(self, content: str, at_ms: int) -> None:
         """Show a notice."""
@@ -572,7 +578,7 @@ class Screen:
         waiting = f", {told.waiting} waiting" if told.waiting and told.state else ""
         return StatusRow(
             room=told.room,
-            name=told.name,
+            name=f"{told.name} (away)" if told.is_away else told.name,
             state=told.state + waiting,
             new_below=history.new_below,
             mentions=history.mentions,

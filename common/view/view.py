@@ -53,6 +53,7 @@ class Status(NamedTuple):
         state: a word, empty when live.
         changed: names whose identity key has changed.
         hint: shown while there is nothing better to say.
+        is_away: whether we said so.
     """
 
     room: str
@@ -62,6 +63,7 @@ class Status(NamedTuple):
     waiting: int
     changed: tuple[str, ...]
     hint: str = ""
+    is_away: bool = False
 
 
 class Options:
@@ -120,6 +122,9 @@ class View(Protocol):
 
     def forget_typed(self) -> None:
         """Keep what was entered last out of the input history."""
+
+    def refill(self, content: str, *, is_literal: bool) -> None:
+        """Put a text back that was not sent, unless another was begun."""
 
     def notice(self, content: str, at_ms: int) -> None:
         """Show a notice of ours."""

@@ -136,3 +136,37 @@ def test_a_changed_key_is_told_and_not_shown_until_trusted(house: House) -> None
     ace.say("for the new one")
     house.until(lambda: "for the new one" in false.heard)
     assert "not for the false one" not in false.heard
+
+
+def test_a_passphrase_encrypts_the_identity_and_is_asked_for(house: House) -> None:
+    relay = house.relay()
+    ace = house.screen(relay, "ace", "--passphrase")
+    ace.wait_for("New passphrase:")
+    ace.type("hunter2\r")
+    ace.wait_for("The same again:")
+    ace.type("hunter2\r")
+    ace.wait_for("Connected to lobby as ace.")
+    path = house.path / "home-ace" / "identity"
+    kept = path.read_bytes()
+    assert b"ENCRYPTED" in kept
+    ace.type(b"\x04")
+    assert ace.ended() == 0
+    assert b"hunter2" not in ace.raw
+    # From now on it is asked for, and a wrong one is told from a right one.
+    ace = house.screen(relay, "ace")
+    ace.wait_for("Passphrase:")
+    ace.type("hunter3\r")
+    assert ace.ended() == 1
+    assert "The passphrase is wrong, or the file is damaged." in ace.raw.decode()
+    # Who cannot be asked needs a file.
+    lines = house.lines(relay, "ace")
+    assert lines.ended() == 1
+    assert lines.errors[-1].endswith("Give it with --passphrase-file.")
+    given = house.path / "pass"
+    given.write_text("hunter2\n")
+    given.chmod(0o600)
+    lines = house.lines(relay, "ace", "--passphrase-file", str(given))
+    lines.wait_for("You are connected as `ace`.")
+    lines.end_input()
+    assert lines.ended() == 0
+    assert path.read_bytes() == kept

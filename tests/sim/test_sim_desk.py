@@ -15,7 +15,7 @@ from common.member import desk as desks
 from common.member.conversation import Phase
 from common.member.desk import Desk
 from common.term.editor import Action, Submit
-from common.view.view import Message, Presence, Status
+from common.view.view import Message, Options, Presence, Status
 from common.wire.link import PING_EVERY_S, PONG_WITHIN_S, Closed
 from server import By
 from tests.sim.world import Sock, Wire, World
@@ -29,7 +29,10 @@ class View:
     """Remembers what it is told."""
 
     def __init__(self) -> None:
+        self.options = Options()
         self.rows: list[str] = []
+        self.messages: list[Message] = []
+        self.draft = ""
         self.pending: dict[int, str] = {}
         self.said_texts: list[str] = []
         self.last: Status | None = None
@@ -54,6 +57,13 @@ class View:
     def said(self, message: Message) -> None:
         self.pending.pop(message.line, None)
         self.said_texts.append(message.text)
+        self.messages.append(message)
+
+    def refill(self, content: str, *, is_literal: bool) -> None:
+        self.draft = content
+
+    def plain(self, content: str, at_ms: int) -> None:
+        self.rows.append(content)
 
     def status(self, told: Status) -> None:
         self.last = told
@@ -65,13 +75,16 @@ class View:
 class At:
     """One client on a desk of its own, in a world with others."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, name: str = "ace", ticket_text: str = "") -> None:
         self.world = world
-        # What ace says is not in the world's books.
+        self.name = name
+        # What it says is not in the world's books.
         world.shown = mock.Mock()  # type: ignore[method-assign]
         self.view = View()
         key = ticket.key_text(world.relay.key.public)
-        settings = ClientConfig(ticket=key, username="ace", password="p", ephemeral=True)
+        settings = ClientConfig(
+            ticket=ticket_text or key, username=name, password="p", ephemeral=True
+        )
         self.desk = Desk(
             settings,
             {},
@@ -84,6 +97,7 @@ class At:
         self.desk.dialled(world.psk)
         self.up: Wire | None = None
         self.down: Wire | None = None
+        self.wires: list[Wire] = []
 
     @property
     def phase(self) -> Phase:
@@ -92,8 +106,10 @@ class At:
     def dial(self) -> None:
         world = self.world
         self.desk.dialling()
+        self.desk.dialled(self.desk.stretch())
         self.up, self.down = Wire(world.capacity), Wire(world.capacity)
-        self.conn = world.relay.accept(Sock(self.up, self.down), "ace")
+        self.wires = [*self.wires, self.up, self.down]
+        self.conn = world.relay.accept(Sock(self.up, self.down), self.name)
         self.desk.attach(Sock(self.down, self.up), world.now)
 
     def turn(self) -> None:
@@ -103,18 +119,21 @@ class At:
         self.desk.send(self.world.now)
         self.desk.show_status(self.world.now)
 
+    def step(self, *, dials: bool = True) -> None:
+        """Do what can be done, and let what was sent arrive."""
+        if dials and self.desk.wants_dial:
+            self.dial()
+        self.turn()
+        for wire in self.wires:
+            wire.carry()
+
     def carry(self, *, dials: bool = True) -> None:
         """Let everybody do what they can, for a second."""
         for _ in range(10):
             self.world.now += 0.1
-            if dials and self.desk.wants_dial:
-                self.dial()
-            self.turn()
+            self.step(dials=dials)
             for person in self.world.people:
                 person.turn()
-            for wire in (self.up, self.down):
-                if wire is not None:
-                    wire.carry()
             self.world.carry_all()
             self.world.relay.turn()
 

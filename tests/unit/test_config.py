@@ -19,6 +19,7 @@ from common.config import (
     PeerConfig,
     ServerConfig,
     default_home,
+    identity_path,
     load_client,
     load_server,
     sample,
@@ -464,3 +465,44 @@ class TestPeer:
         assert path.read_bytes() == b"mine"
         with pytest.raises(FileError):
             create_own(Path("none/config.ini"), b"")
+
+
+class TestPassphrase:
+    def file(self, path: Path, content: bytes) -> str:
+        path.write_bytes(content)
+        path.chmod(0o600)
+        return str(path)
+
+    @pytest.mark.parametrize(
+        "content", [b"zo\xc3\xab x", b"zo\xc3\xab x\n", b"zo\xc3\xab x\r\nno\n"]
+    )
+    def test_it_is_the_first_line_of_its_file(self, tmp_path: Path, content: bytes) -> None:
+        path = self.file(tmp_path / "pass", content)
+        assert load_client([KEY, "--passphrase-file", path], {}).passphrase == "zoë x"
+
+    @pytest.mark.parametrize("content", [b"", b"\n", b"\nsecond", b"\xff\n"])
+    def test_a_file_without_one(self, tmp_path: Path, content: bytes) -> None:
+        path = self.file(tmp_path / "pass", content)
+        with pytest.raises(FileError, match="There is no passphrase in"):
+            load_client([KEY, "--passphrase-file", path], {})
+
+    def test_a_file_that_is_not_there_or_not_private(self, tmp_path: Path) -> None:
+        path = tmp_path / "pass"
+        with pytest.raises(FileError, match="There is no passphrase in"):
+            load_client([KEY, "--passphrase-file", str(path)], {})
+        self.file(path, b"x")
+        path.chmod(0o644)
+        with pytest.raises(FileError, match="Others can read"):
+            load_client([KEY, "--passphrase-file", str(path)], {})
+
+    def test_where_nothing_is_kept_nothing_is_encrypted(self, tmp_path: Path) -> None:
+        path = self.file(tmp_path / "pass", b"x")
+        for more in (["--passphrase"], ["--passphrase-file", path]):
+            with pytest.raises(UsageError, match="--ephemeral"):
+                load_client([KEY, "--ephemeral", *more], {})
+
+    def test_the_identity_is_in_its_home(self) -> None:
+        settings = load_client([KEY, "--home", "/h"], {})
+        assert identity_path(settings, {}) == Path("/h/identity")
+        settings = load_client([KEY], {})
+        assert identity_path(settings, {"XDG_STATE_HOME": "/s"}) == Path("/s/termchat/identity")

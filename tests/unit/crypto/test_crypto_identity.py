@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,8 +9,8 @@ import pytest
 
 from common.crypto import identity, ticket
 from common.crypto.identity import Identity, RelayKey, load_identity, load_relay_key
-from common.crypto.primitives import X25519Key, verify
-from common.errors import FileError, Unauthentic
+from common.crypto.primitives import SigningKey, X25519Key, verify
+from common.errors import FileError, Unauthentic, UsageError
 from common.files import create_private, replace_private
 from tests.unit.crypto.vectors import TERMCHAT, unhex
 
@@ -21,8 +23,13 @@ def test_an_identity_signs() -> None:
     assert Identity.generate().public != Identity.generate().public
 
 
-@pytest.mark.parametrize("passphrase", [None, b"", b"correct horse"])
-def test_an_identity_survives_its_file(tmp_path: Path, passphrase: bytes | None) -> None:
+@pytest.fixture(autouse=True)
+def _cheap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identity, "PASSPHRASE_COST", 2)
+
+
+@pytest.mark.parametrize("passphrase", [None, "", "correct horse"])
+def test_an_identity_survives_its_file(tmp_path: Path, passphrase: str | None) -> None:
     path = tmp_path / "identity"
     made = load_identity(path, passphrase)
     assert path.stat().st_mode & 0o777 == 0o600
@@ -43,14 +50,13 @@ def test_a_relay_key_survives_its_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kept", "given", "sentence"),
     [
-        (b"right", b"wrong", "The passphrase is wrong, or the file is damaged."),
-        (b"right", None, "It needs its passphrase."),
-        (b"right", b"", "It needs its passphrase."),
-        (None, b"any", "It is not encrypted, so it takes no passphrase."),
+        ("right", "wrong", "The passphrase is wrong, or the file is damaged."),
+        ("right", None, "It needs its passphrase."),
+        ("right", "", "It needs its passphrase."),
     ],
 )
 def test_a_passphrase_must_fit(
-    tmp_path: Path, kept: bytes | None, given: bytes | None, sentence: str
+    tmp_path: Path, kept: str | None, given: str | None, sentence: str
 ) -> None:
     path = tmp_path / "identity"
     load_identity(path, kept)
@@ -59,6 +65,51 @@ def test_a_passphrase_must_fit(
         load_identity(path, given)
     assert str(caught.value) == f"Cannot use {path}. {sentence}"
     assert path.read_bytes() == before
+
+
+def test_a_passphrase_encrypts_an_identity_that_was_plain(tmp_path: Path) -> None:
+    path = tmp_path / "identity"
+    made = load_identity(path)
+    assert load_identity(path, "new").public == made.public
+    assert b"ENCRYPTED" in path.read_bytes()
+    assert load_identity(path, "new").public == made.public
+    with pytest.raises(FileError, match="needs its passphrase"):
+        load_identity(path)
+
+
+def test_a_passphrase_is_stretched_with_a_salt_of_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ace = Identity.generate()
+    first, second = ace.to_pem("zoe\u0308"), ace.to_pem("zoe\u0308")
+    assert first.splitlines()[0] != second.splitlines()[0]
+    # However its letters were composed.
+    assert Identity.from_pem(first, "zo\u00eb").public == ace.public
+    salt, _, pem = first.partition(b"\n")
+    with pytest.raises(FileError, match="by another program"):
+        Identity.from_pem(pem, "zo\u00eb")
+    with pytest.raises(FileError, match="is wrong"):
+        Identity.from_pem(second.split(b"\n")[0] + b"\n" + pem, "zo\u00eb")
+    with pytest.raises(FileError, match="damaged"):
+        Identity.from_pem(salt + b"!\n" + pem, "zo\u00eb")
+    with pytest.raises(UsageError):
+        ace.to_pem("\udcff")
+    monkeypatch.setattr(identity, "PASSPHRASE_COST", 4)
+    with pytest.raises(FileError, match="is wrong"):
+        Identity.from_pem(first, "zo\u00eb")
+
+
+def test_what_the_passphrase_opens_is_a_pem_that_others_read() -> None:
+    """PROTOCOL.md 8, by hand."""
+    ace = Identity.generate()
+    head, _, pem = ace.to_pem("pass").partition(b"\n")
+    salt = base64.urlsafe_b64decode(head.removeprefix(b"Salt: ") + b"==")
+    assert len(salt) == 16
+    stretched = hashlib.scrypt(
+        b"pass", salt=b"termchat.v1 passphrase\0" + salt, n=2, r=8, p=1, dklen=32
+    )
+    opened = SigningKey.from_pem(pem, base64.urlsafe_b64encode(stretched).rstrip(b"="))
+    assert opened.public == ace.public
 
 
 def _damage(pem: bytes) -> list[bytes]:

@@ -9,17 +9,26 @@ from hypothesis import strategies as st
 from common.errors import UsageError
 from common.member.commands import (
     COMMANDS,
+    Away,
+    Direct,
     Drop,
     Help,
+    Ignore,
+    Invite,
     Leave,
+    Nick,
     Operate,
+    Reply,
     Resend,
     Say,
+    TellPassword,
     Trust,
+    Unignore,
     Verify,
     Who,
     find,
     parse,
+    says,
 )
 from common.member.sentences import help_rows
 from common.wire import orders
@@ -46,6 +55,23 @@ from common.wire import orders
         ("/verify bea yes", Verify("bea", answer=True)),
         ("/verify  bea  no", Verify("bea", answer=False)),
         ("/trust zoë", Trust("zoë")),
+        ("/msg bea hi", Direct("bea", "hi")),
+        ("/msg  bea\tdoor code:  1", Direct("bea", "door code:  1")),
+        ("/msg bea two\nrows\n", Direct("bea", "two\nrows")),
+        ("/ms bea\nhi", Direct("bea", "hi")),
+        ("/r hi  there", Reply("hi  there")),
+        ("/r two\nrows", Reply("two\nrows")),
+        ("//msg bea hi", Say("/msg bea hi")),
+        ("msg bea hi", Say("msg bea hi")),
+        ("/invite", Invite(is_fresh=False)),
+        ("/invite new", Invite(is_fresh=True)),
+        ("/ignore bea", Ignore("bea")),
+        ("/ignore", Ignore("")),
+        ("/unignore", Unignore("")),
+        ("/away", Away("")),
+        ("/away at lunch", Away("at lunch")),
+        ("/nick beatrice", Nick("beatrice")),
+        ("/password --tell top  drawer ", TellPassword("top  drawer")),
         ("/resend", Resend()),
         ("/drop", Drop()),
         ("/who Kitchen ", Operate("/who Kitchen")),
@@ -75,6 +101,14 @@ def test_a_line_and_its_intent(line: str, intent: object) -> None:
         "/verify bea yes please",
         "/trust",
         "/trust bea col",
+        "/msg",
+        "/msg bea",
+        "/msg bea \n",
+        "/r",
+        "/invite old",
+        "/ignore bea col",
+        "/nick",
+        "/nick a b",
     ],
 )
 def test_a_command_used_wrongly_shows_its_usage(line: str) -> None:
@@ -97,10 +131,38 @@ def test_what_costs_too_much_is_typed_out(line: str) -> None:
 @pytest.mark.parametrize("line", ["/quit", "exit", "//", "/nosuch", "/me waves"])
 def test_what_was_pasted_is_never_a_command(line: str) -> None:
     assert parse(line, is_literal=True) == Say(line)
-    assert parse(f"{line}\n") == Say(f"{line}\n")
+    assert parse(f"{line}\n") == Say(line)
 
 
-@pytest.mark.parametrize("line", ["/kick bea", "/password x", "/stop"])
+@pytest.mark.parametrize(
+    "line",
+    ["/msg bea x", "/ms bea x", "/MSG bea x", "/r x", "/password x", "/pasword x", "/Pass x"],
+)
+def test_what_was_meant_for_one_is_never_said_to_all(line: str) -> None:
+    for typed, is_literal in ((line, True), (f" {line}", False), (f"\n{line}", False)):
+        with pytest.raises(UsageError):
+            parse(typed, is_literal=is_literal)
+        assert says(typed, is_literal=is_literal) is ("pas" not in line.casefold())
+
+
+@pytest.mark.parametrize(
+    ("line", "is_said"),
+    [
+        ("hello", True),
+        ("/msg bea x", True),
+        ("/me x", True),
+        ("/me ", False),
+        ("//x", True),
+        ("/who", False),
+        ("/nosuch x", False),
+        ("", True),
+    ],
+)
+def test_what_somebody_was_to_read(line: str, is_said: bool) -> None:
+    assert says(line) is is_said
+
+
+@pytest.mark.parametrize("line", ["/kick bea", "/KICK bea", "/password x", "/stop"])
 def test_no_order_is_said_to_the_room(line: str) -> None:
     for is_literal, typed in ((True, line), (False, f" {line}"), (False, f"{line}\nmore")):
         with pytest.raises(UsageError, match=r"Nothing was sent\.$"):
@@ -114,12 +176,14 @@ def test_the_near_ones_are_listed_and_what_was_typed_is_not(line: str) -> None:
 
 
 def test_help_lists_what_operators_may_do() -> None:
-    words = " ".join(help_rows("", ())).split()
+    words = " ".join(help_rows("", (), has_screen=True))
     assert all(word in words for word in orders.WORDS)
-    assert help_rows("kick", ()) == [
+    assert help_rows("kick", (), has_screen=True) == [
         "/kick NAME [REASON]: removes NAME, who can come back. For operators"
     ]
-    assert help_rows("/who", ()) == ["/who: who is here, and how far each is trusted"]
+    assert help_rows("/who", (), has_screen=True) == [
+        "/who: who is here, and how far each is trusted"
+    ]
 
 
 def test_an_order_is_not_shown_by_accident() -> None:
@@ -153,8 +217,8 @@ def test_any_line_is_an_intent_or_a_usage_error(line: str) -> None:
     try:
         intent = parse(line)
     except UsageError:
-        assert line.startswith("/")
-        assert "\n" not in line
+        assert line.lstrip().startswith("/")
         return
     if isinstance(intent, Say):
-        assert intent.text == (line[1:] if line.startswith("//") and "\n" not in line else line)
+        said = line[1:] if line.startswith("//") and "\n" not in line else line
+        assert intent.text == said.strip("\n")

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 
 from common.errors import Unreadable, UsageError
 from common.member import contents
-from common.member.contents import Text, Unsupported
+from common.member.contents import (
+    MAX_AWAY_BYTES,
+    MAX_PASSWORD_BYTES,
+    Away,
+    Password,
+    Text,
+    Unsupported,
+)
 from tests.unit.crypto.vectors import TERMCHAT, unhex
 
 
@@ -28,6 +35,28 @@ def test_a_text_round_trips(text: str) -> None:
     data = contents.encode(Text(text))
     assert data == shape(1, text.encode())
     assert contents.decode(data) == Text(text)
+
+
+@given(st.text(min_size=1, max_size=MAX_AWAY_BYTES // 4))
+def test_a_password_and_an_absence_round_trip(text: str) -> None:
+    for kind, content in ((3, Password(text)), (4, Away(text))):
+        data = contents.encode(content)
+        assert data == shape(kind, text.encode())
+        assert contents.decode(data) == content
+    assert contents.decode(shape(4, b"")) == Away("")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [Password(""), Password("x" * (MAX_PASSWORD_BYTES + 1)), Away("x" * (MAX_AWAY_BYTES + 1))],
+)
+def test_what_is_too_long_or_no_password(content: contents.Content) -> None:
+    with pytest.raises(UsageError, match="Nothing was sent"):
+        contents.encode(content)
+
+
+def test_a_password_does_not_show() -> None:
+    assert "hunter2" not in repr(Password("hunter2"))
 
 
 @pytest.mark.parametrize(("size", "padded"), [(0, 128), (125, 128), (126, 256), (16_384, 16_512)])
@@ -52,10 +81,10 @@ def test_too_long(text: str) -> None:
     with pytest.raises(UsageError, match="Nothing was sent"):
         contents.encode(Text(text))
     with pytest.raises(UsageError):
-        contents.check_text(text)
+        contents.check(Text(text))
 
 
-@pytest.mark.parametrize("kind", [0, 2, 3, 255])
+@pytest.mark.parametrize("kind", [0, 2, 5, 255])
 def test_a_kind_we_do_not_know(kind: int) -> None:
     assert contents.decode(shape(kind, b"anything")) == Unsupported(kind)
 
@@ -77,6 +106,10 @@ def test_a_kind_we_do_not_know(kind: int) -> None:
         shape(1, "é".encode(), length=1).replace("é".encode(), b"\xc3\0"),
         shape(1, b"x" * 16_385),
         shape(9, b"hi", blocks=2),
+        shape(3, b""),
+        shape(3, b"x" * (MAX_PASSWORD_BYTES + 1)),
+        shape(3, b"\xff"),
+        shape(4, b"x" * (MAX_AWAY_BYTES + 1)),
     ],
 )
 def test_malformed(padded: bytes) -> None:
@@ -90,5 +123,5 @@ def test_any_bytes(data: bytes) -> None:
         content = contents.decode(data)
     except Unreadable:
         return
-    if isinstance(content, Text):
+    if not isinstance(content, Unsupported):
         assert contents.encode(content) == data

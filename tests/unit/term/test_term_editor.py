@@ -95,8 +95,8 @@ def test_keys(keys: str, after: str) -> None:
     [
         ("hi <enter>", Submit("hi", is_literal=False)),
         ("/quit <enter>", Submit("/quit", is_literal=False)),
-        ("a <alt-enter> b <enter>", Submit("a\nb", is_literal=True)),
-        ("/quit <ctrl-j> <enter>", Submit("/quit", is_literal=True)),
+        ("a <alt-enter> b <enter>", Submit("a\nb", is_literal=False)),
+        ("/quit <ctrl-j> <enter>", Submit("/quit\n", is_literal=False)),
         ("___ <enter>", None),
         ("<enter>", Action.ENTER),
         ("<ctrl-c>", Action.QUIT),
@@ -243,7 +243,7 @@ def test_what_was_pasted_into_a_typed_command_is_its_argument() -> None:
     assert press(editor, "<enter>") == Submit("/msg bea hello", is_literal=False)
     press(editor, "/msg_")
     editor.apply(Paste("bea\nhello"))
-    assert press(editor, "<enter>") == Submit("/msg bea\nhello", is_literal=True)
+    assert press(editor, "<enter>") == Submit("/msg bea\nhello", is_literal=False)
 
 
 def test_a_hostile_clipboard_is_neither_sent_nor_obeyed() -> None:
@@ -251,7 +251,33 @@ def test_a_hostile_clipboard_is_neither_sent_nor_obeyed() -> None:
     for event in keys.receive(b"\x1b[200~\x1b[201~/quit\r\x1b[201~", 0.0):
         assert editor.apply(event) is None
     assert editor.text == "/quit\n"
-    assert editor.apply(Key("enter")) == Submit("/quit", is_literal=True)
+    assert editor.apply(Key("enter")) == Submit("/quit\n", is_literal=True)
+
+
+def test_a_typed_reply_shows_whom_it_answers() -> None:
+    editor = Editor(lambda: SOURCES._replace(reply_to="bea\x1b"))
+    press(editor, "/r_h i <left> o")
+    assert shown(editor) == "/msg bea␛ ho|i"
+    press(editor, "<ctrl-u> <ctrl-k> /r_")
+    assert shown(editor) == "/msg bea␛ |"
+    editor.apply(Paste("psst\n"))
+    assert press(editor, "<enter>") == Submit("/msg bea␛ psst\n", is_literal=False)
+
+
+def test_a_reply_to_nobody_or_a_pasted_one_stays_as_it_is() -> None:
+    editor = new()
+    press(editor, "/r_hi")
+    assert shown(editor) == "/r hi|"
+    editor = Editor(lambda: SOURCES._replace(reply_to="bea"))
+    editor.apply(Paste("/r psst"))
+    press(editor, "!")
+    assert shown(editor) == "/r psst!|"
+
+
+def test_a_text_that_is_put_back_is_as_literal_as_it_was() -> None:
+    editor = new()
+    editor.fill("/quit", is_literal=True)
+    assert press(editor, "<enter>") == Submit("/quit", is_literal=True)
 
 
 def test_a_paste_of_several_lines_says_what_enter_and_esc_do() -> None:

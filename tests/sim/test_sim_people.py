@@ -1,0 +1,510 @@
+"""Several clients without their loops, against the real relay: private words, names, quiet."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from unittest import mock
+
+import pytest
+
+import server
+from common.crypto import ticket
+from common.crypto.transcript import Transcript
+from common.member import desk as desks
+from common.member.conversation import Phase
+from common.member.trust import Grade, Pin
+from common.term.editor import Submit
+from common.wire.records import Kind, Sent
+from tests.sim.test_sim_desk import At
+from tests.sim.world import World
+
+MARKER = "b0a7-marker"
+
+
+def stretched(password: str, key: bytes) -> bytes:
+    """A psk at no cost."""
+    return hashlib.sha256(password.encode() + key).digest()
+
+
+class Room:
+    """Some clients around one relay."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.all: list[At] = []
+
+    def seat(self, *names: str) -> list[At]:
+        found = [At(self.world, name) for name in names]
+        for at in found:
+            self.all.append(at)
+            at.dial()
+            self.carry()
+            assert at.phase is Phase.LIVE
+        return found
+
+    def carry(self, seconds: float = 1.0) -> None:
+        for _ in range(round(seconds * 10)):
+            self.world.now += 0.1
+            for at in self.all:
+                at.step()
+            self.world.relay.turn()
+
+    def set_password(self, password: str) -> None:
+        server = self.world.relay.server
+        server.psk = stretched(password, self.world.relay.key.public)
+
+
+@pytest.fixture
+def room() -> Iterator[Room]:
+    with (
+        mock.patch.object(ticket, "derive_psk", stretched),
+        World([], [], grace_s=30.0) as world,
+    ):
+        room = Room(world)
+        room.set_password("p")
+        world.psk = world.relay.server.psk
+        yield room
+
+
+def same_person(at: At) -> At:
+    """A client that was started again, with the identity file of another."""
+    again = At(at.world, at.name)
+    again.desk._identity = at.desk._identity
+    again.desk._conversation = again.desk._converse(at.name)
+    return again
+
+
+def rows(at: At, content: str) -> list[str]:
+    return [row for row in at.view.rows if content in row]
+
+
+# --- Direct messages.
+
+
+def test_a_direct_message_is_shown_to_one(room: Room) -> None:
+    ace, bea, col = room.seat("ace", "bea", "col")
+    ace.type(f"/msg BEA  {MARKER}  two\nrows")
+    assert list(ace.view.pending.values()) == [f"{MARKER}  two\nrows"]
+    room.carry()
+    (own,), (heard,) = ace.view.messages, bea.view.messages
+    assert (own.is_direct, own.to, own.text) == (True, "bea", f"{MARKER}  two\nrows")
+    assert (heard.is_direct, heard.name, heard.text) == (True, "ace", f"{MARKER}  two\nrows")
+    assert col.view.messages == []
+    assert ace.view.pending == {}
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (f"/msg nobody {MARKER}", "Nobody here is called nobody. Nothing was sent."),
+        (f"/msg ACE {MARKER}", "ACE is you. Nothing was sent."),
+        (f"/msg col {MARKER}", "col is not trusted. Nothing was sent."),
+        (f"/msg gone {MARKER}", "Nobody here is called gone. Nothing was sent."),
+        (f"/r {MARKER}", "Nobody has written to you alone yet. Nothing was sent."),
+        (f"/r {MARKER}\nmore", "Nobody has written to you alone yet. Nothing was sent."),
+        (f" /msg bea {MARKER}", "begins what is typed, on one row. Nothing was sent."),
+        (f"/password {MARKER}\nx", "begins what is typed, on one row. Nothing was sent."),
+        ("/msg " + MARKER, "Usage: /msg NAME TEXT"),
+        (f"/MSG bea {MARKER}", "No command /MSG."),
+        (f"/MSG bea {MARKER}\nmore", "No command /MSG."),
+        (f"/m bea {MARKER}\nmore", "/m could be /msg or /me."),
+        (f"/msg bea {'x' * 16_400}", "16 KB is the limit, this is 17 KB. Nothing was sent."),
+    ],
+)
+def test_a_refused_direct_message_leaks_nothing_and_is_kept(
+    room: Room, typed: str, told: str
+) -> None:
+    ace, bea, gone = room.seat("ace", "bea", "gone")
+    ace.desk._pins.replace(
+        ace.desk._conversation._server_id, "col", Pin(bytes(32), Grade.TOFU, "2026-01-01")
+    )
+    (col,) = room.seat("col")
+    gone.desk.quit("")
+    room.carry()
+    ace.type(typed)
+    room.carry()
+    assert rows(ace, told), ace.view.rows
+    # But a password, which must not stand there.
+    assert ace.view.draft == ("" if typed.startswith("/password") else typed)
+    assert ace.desk._conversation.waiting == 0
+    for other in (ace, bea, col):
+        assert other.view.messages == []
+        assert not any(MARKER in row for row in other.view.rows)
+
+
+def test_a_pasted_direct_message_is_not_said_to_the_room(room: Room) -> None:
+    ace, bea = room.seat("ace", "bea")
+    typed = f"/msg bea {MARKER}"
+    ace.desk.act(Submit(typed, is_literal=True), room.world.now)
+    room.carry()
+    assert ace.view.draft == typed
+    assert bea.view.messages == []
+
+
+def test_who_leaves_before_a_direct_line_is_logged_was_told_nothing(room: Room) -> None:
+    ace, bea = room.seat("ace", "bea")
+    ace.type(f"/msg bea {MARKER}")
+    bea.desk.quit("")
+    bea.step()
+    bea.step()
+    room.world.relay.turn()  # the LEAVE is logged first
+    assert room.world.room._log.room_seq == 3
+    room.carry(3)
+    assert ace.view.messages == []
+    assert rows(ace, "1 line was not sent: bea has left, or is not trusted. /resend or /drop.")
+    assert list(ace.view.pending.values()) == [MARKER]
+
+
+def test_a_reply_goes_to_who_wrote_last_and_nobody_else(room: Room) -> None:
+    ace, bea, col = room.seat("ace", "bea", "col")
+    bea.type("/msg ace one")
+    room.carry()
+    col.type("for all")
+    room.carry()
+    assert ace.desk.sources().reply_to == "bea"
+    ace.type("/r two")
+    room.carry()
+    assert [message.text for message in bea.view.messages] == ["one", "for all", "two"]
+    assert [message.text for message in col.view.messages] == ["for all"]
+    # Whoever takes the name later is not who wrote.
+    bea.desk.quit("")
+    room.carry(3)
+    (other,) = room.seat("bea")
+    assert ace.desk.sources().reply_to == "bea"
+    ace.type(f"/r {MARKER}")
+    room.carry()
+    assert rows(ace, "bea is not here any more. Nothing was sent.")
+    assert other.view.messages == []
+
+
+# --- Quiet.
+
+
+def test_an_ignored_member_is_hidden_and_counted(room: Room) -> None:
+    ace, bea, _ = room.seat("ace", "bea", "col")
+    ace.type("/ignore bea")
+    bea.type("one")
+    bea.type("/msg ace two")
+    bea.type("/away")
+    room.carry()
+    assert ace.view.messages == []
+    assert ace.desk.sources().reply_to == ""
+    assert not rows(ace, "bea is away")
+    ace.type("/ignore")
+    assert rows(ace, "Ignored: bea (2 hidden).")
+    ace.type("/who")
+    assert rows(ace, "ignored, 2 hidden")
+    ace.type("/unignore BEA")
+    assert rows(ace, "bea is shown again: 2 from bea hidden.")
+    bea.type("three")
+    room.carry()
+    assert [message.text for message in ace.view.messages] == ["three"]
+    ace.type("/unignore")
+    assert rows(ace, "You do not ignore anybody.")
+
+
+def test_warnings_of_the_ignored_are_shown(room: Room) -> None:
+    ace, bea = room.seat("ace", "bea")
+    ace.type("/ignore bea")
+    bea.type("x")
+    with mock.patch.object(Transcript, "at", return_value=bytes(32)):
+        room.carry()
+    assert rows(ace, "A message claiming to be from bea failed authentication")
+
+
+def test_who_is_away_is_told_to_those_here_and_to_newcomers(room: Room) -> None:
+    ace, bea = room.seat("ace", "bea")
+    bea.type("/away at lunch")
+    room.carry()
+    assert rows(ace, "bea is away: at lunch.")
+    assert bea.view.last is not None
+    assert bea.view.last.is_away
+    (col,) = room.seat("col")
+    room.carry()
+    assert rows(col, "bea is away: at lunch.")
+    col.type("/msg bea psst")
+    assert len(rows(col, "bea is away: at lunch.")) == 2
+    col.type("/who")
+    assert rows(col, ", away: at lunch")
+    # What is typed ends it.
+    bea.type("/who")
+    assert rows(bea, "You are back.")
+    room.carry()
+    assert rows(ace, "bea is back.")
+    ace.type("/who")
+    assert not rows(ace, ", away")
+    assert not bea.view.last.is_away
+
+
+def test_an_absence_is_nothing_to_resend(room: Room) -> None:
+    ace, bea = room.seat("ace", "bea")
+    bea.type("/away")
+    bea.turn()
+    bea.cut()
+    room.carry(200)
+    assert bea.phase is Phase.LIVE
+    assert not rows(bea, "not sent")
+    assert rows(ace, "bea is away.")
+
+
+def test_who_is_silent_is_idle(room: Room) -> None:
+    ace, bea = room.seat("ace", "bea")
+    ace.type("/who")
+    assert not rows(ace, "idle")
+    room.carry(200)
+    ace.type("/who")
+    assert rows(ace, ", idle 3 min")
+    bea.type("x")
+    room.carry()
+    ace.view.rows.clear()
+    ace.type("/who")
+    assert not rows(ace, "idle")
+
+
+# --- Names.
+
+
+def test_another_name_is_one_row_to_the_others(room: Room) -> None:
+    ace, bea = room.seat("ace", "bea")
+    session = bea.desk._conversation.hello().session
+    ace.view.rows.clear()
+    bea.type("/nick beatrice")
+    bea.type("before")
+    room.carry(5)
+    assert bea.phase is Phase.LIVE
+    assert bea.desk._conversation.hello().session != session
+    assert bea.view.last is not None
+    assert bea.view.last.name == "beatrice"
+    assert rows(bea, "You are now beatrice. 2 here.")
+    assert ace.view.rows == ["bea is now beatrice. 2 here"]
+    bea.type("after")
+    ace.type("/msg beatrice hello")
+    room.carry()
+    assert ace.view.said_texts == ["before", "after", "hello"]
+    assert bea.view.messages[-1].is_direct
+    # Both can be looked for under what they are called now.
+    assert ace.desk._conversation.find("bea") is None
+
+
+def test_who_leaves_for_good_is_told_a_moment_later(room: Room) -> None:
+    ace, bea = room.seat("ace", "bea")
+    bea.desk.quit("")
+    room.carry(1)
+    assert not rows(ace, "bea left")
+    room.carry(desks.RENAMED_S)
+    assert rows(ace, "bea left after 0 s. 1 here") or rows(ace, "bea left after 1 s. 1 here")
+
+
+def test_another_person_who_comes_meanwhile_is_another(room: Room) -> None:
+    ace, bea = room.seat("ace", "bea")
+    bea.desk.quit("")
+    room.carry(0.5)
+    room.all.remove(bea)
+    room.seat("bella")
+    room.carry(desks.RENAMED_S)
+    assert not rows(ace, "is now")
+    assert rows(ace, "bea left")
+    assert rows(ace, "bella joined")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("ace", "The name ace is in use. You stay bea."),
+        ("BEA", "You are bea already."),
+        ("a b", "Usage: /nick NEW"),
+        ("\u202ex", "A username has no spaces, control"),
+    ],
+)
+def test_a_name_that_cannot_be_changes_nothing(room: Room, name: str, told: str) -> None:
+    _, bea = room.seat("ace", "bea")
+    session = bea.desk._conversation.hello().session
+    bea.type(f"/nick {name}")
+    room.carry()
+    assert rows(bea, told)
+    assert bea.desk._conversation.hello().session == session
+
+
+def test_a_name_that_the_relay_refuses_changes_nothing(room: Room) -> None:
+    ace, bea = room.seat("ace", "bea")
+    session = bea.desk._conversation.hello().session
+    # In another room, say.
+    relay = room.world.relay.server
+    with mock.patch.object(relay.gate, "admit", return_value=409):
+        bea.type("/nick elsewhere")
+        room.carry()
+    assert rows(
+        bea,
+        "The network answered: the name elsewhere is in use. Choose another with --username. "
+        "You stay bea.",
+    )
+    relay.rules.locked.add("")
+    bea.type("/nick elsewhere")
+    room.carry()
+    assert rows(bea, "The network answered: the room is locked. You stay bea.")
+    bea.type("still here")
+    room.carry(5)
+    assert ace.view.said_texts == ["still here"]
+    assert bea.desk._conversation.hello().session == session
+
+
+def test_a_relay_that_does_not_answer_a_new_name_changes_nothing(room: Room) -> None:
+    ace, bea = room.seat("ace", "bea")
+    bea.type("/nick beatrice")
+    for _ in range(60):
+        room.world.now += 0.1
+        bea.step()
+        bea.desk.wants_dial = False  # nobody dials
+    room.carry()
+    assert rows(bea, "The relay took too long. You stay bea.")
+    bea.type("still here")
+    room.carry()
+    assert ace.view.said_texts == ["still here"]
+
+
+def test_a_connection_lost_on_the_way_to_a_new_name_comes_back(room: Room) -> None:
+    ace, bea = room.seat("ace", "bea")
+    bea.type("/nick beatrice")
+    assert bea.up is not None
+    assert bea.down is not None
+    bea.cut()
+    room.carry(5)
+    assert bea.phase is Phase.LIVE
+    assert rows(ace, "beatrice joined")
+    # Its LEAVE was not heard.
+    room.carry(31)
+    assert [row for row in rows(ace, "bea left") if "connection lost" in row]
+
+
+def test_a_name_is_freed_at_once_by_its_own_identity(room: Room) -> None:
+    ace, bea = room.seat("ace", "bea")
+    bea.cut()
+    room.all.remove(bea)
+    again = same_person(bea)
+    room.all.append(again)
+    again.dial()
+    room.carry()
+    assert again.phase is Phase.LIVE
+    assert rows(ace, ": back under a new session. 1 here")
+
+
+# --- Passwords, and invitations.
+
+
+def test_a_told_password_is_tried_first(room: Room) -> None:
+    ace, bea = room.seat("ace", "bea")
+    ace.desk._conversation.tell_password("new one")
+    room.set_password("new one")
+    room.carry()
+    assert rows(bea, "ace told a new password: new one ")
+    assert rows(ace, "The new password was told to all who are here and trusted.")
+    for at in (ace, bea):
+        at.cut()
+    room.carry(5)
+    for at in (ace, bea):
+        assert at.phase is Phase.LIVE
+        assert not rows(at, "wrong KEY or password")
+        assert at.desk._passwords.trying == "new one"
+
+
+def test_one_order_changes_the_password_and_tells_it(room: Room) -> None:
+    ace, bea = room.seat("ace", "bea")
+    sent: list[bytes] = []
+    real = server.Room.receive
+
+    def receive(self: server.Room, seat: server.Seat, *more: object) -> object:
+        record = more[1]
+        if isinstance(record, Sent) and record.kind is Kind.COMMAND:
+            sent.append(record.body)
+        return real(self, seat, *more)  # type: ignore[arg-type]
+
+    with mock.patch.object(server.Room, "receive", receive):
+        ace.type("/password --tell  top drawer ")
+        room.carry()
+    assert sent == [b"/password top drawer"]
+    assert rows(bea, "ace told a new password: top drawer ")
+    for typed in ("/password --tell", "/password --tell -x", "/password --tell a\x07"):
+        ace.type(typed)
+        assert rows(ace, "Usage: /password --tell NEW. Nothing was changed.")
+        ace.view.rows.clear()
+    ace.type(f"/password --tell {'x' * 401}")
+    ace.cut()
+    ace.type("/password --tell later")
+    assert rows(ace, "A password has 1 to 400 bytes. Nothing was sent.")
+    assert rows(ace, "Not now: you are not connected. Nothing was changed.")
+    room.carry(5)
+    assert len(rows(bea, "told a new password")) == 1
+
+
+def test_no_member_can_lock_others_out(room: Room) -> None:
+    ace, bea, *liars = room.seat("ace", "bea", "liar1", "liar2", "liar3")
+    ace.desk._conversation.tell_password("new one")
+    room.carry()
+    for number, liar in enumerate(liars):
+        for again in range(10):
+            liar.desk._conversation.tell_password(f"lie {number} {again}")
+            room.carry()
+    bea.cut()
+    room.carry(5)
+    # The old one is good still.
+    assert bea.phase is Phase.LIVE
+    assert bea.desk._passwords.trying == "p"
+    ace.desk._conversation.tell_password("newer one")
+    for liar in liars:
+        liar.desk._conversation.tell_password("last lie")
+    room.set_password("newer one")
+    room.carry()
+    bea.cut()
+    room.carry(5)
+    assert bea.phase is Phase.LIVE
+    assert bea.desk._passwords.trying == "newer one"
+
+
+def test_a_password_that_nobody_told_is_waited_for_in_rounds(room: Room) -> None:
+    ace, bea = room.seat("ace", "bea")
+    ace.desk._conversation.tell_password("wrong")
+    room.carry()
+    room.set_password("secret of others")
+    bea.cut()
+    room.carry(5)
+    assert len(rows(bea, "The network answered: wrong KEY or password.")) == 1
+    assert bea.desk.exit_code is None
+    room.set_password("p")
+    room.carry(10)
+    assert bea.phase is Phase.LIVE
+
+
+def test_a_name_is_changed_with_the_password_that_was_told(room: Room) -> None:
+    ace, bea = room.seat("ace", "bea")
+    ace.desk._conversation.tell_password("lie")
+    room.carry()
+    bea.type("/nick beatrice")
+    room.carry(3)
+    assert rows(bea, "You are now beatrice.")
+
+
+def test_an_invitation_keeps_out_who_has_none(room: Room) -> None:
+    (ace,) = room.seat("ace")
+    ace.type("/invite")
+    ace.type("/invite")
+    key = ticket.key_text(room.world.relay.key.public)
+    first, second = (row for row in ace.view.rows if row.startswith(key))
+    assert first == second
+    assert ticket.parse(first).secret
+    ace.type("/invite new")
+    assert [row for row in ace.view.rows if row.startswith(key)][-1] != first
+    friend, other = At(room.world, "bea", first), At(room.world, "col", first)
+    for at in (friend, other):
+        room.all.append(at)
+        at.dial()
+        room.carry()
+    assert rows(other, "ace was not invited. Not sending to or showing ace.")
+    friend.type("hello")
+    ace.type("may I?")
+    room.carry()
+    assert other.view.said_texts == ["hello"]
+    assert rows(friend, "A message from ace was hidden.")
+    friend.type("/invite")
+    assert rows(friend, first)
+    assert rows(friend, "You did too.")
