@@ -574,8 +574,8 @@ class Desk:
             raise UsageError(f"The name {name} is in use. You stay {conversation.username}.")
         if self._renaming is not None or conversation.phase is not Phase.LIVE:
             raise UsageError("Not now: wait until you are connected, then /nick again.")
-        if conversation.waiting or self._unsent:
-            raise UsageError("Not now: what you said is not in the log yet. /nick again.")
+        if self._unsent:
+            raise UsageError("Not now: /resend or /drop what was not sent, then /nick again.")
         self._renaming = _Renaming(self._converse(name), self._clock() + RENAME_S)
         self.wants_dial = True
 
@@ -781,7 +781,9 @@ class Desk:
                     self._conversation.opened(event.handshake_hash, now)
                 case Closed():
                     self._inbox_done(now)
-                    self._on_closed(event, now)
+                    if pipe is self._pipe:
+                        # Else it was the last of a session that has another name by now.
+                        self._on_closed(event, now)
                 case Delivered():
                     self._inbox.append(event)
                 case _:

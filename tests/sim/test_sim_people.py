@@ -269,6 +269,10 @@ def test_another_name_is_one_row_to_the_others(room: Room) -> None:
     ace, bea = room.seat("ace", "bea")
     session = bea.desk._conversation.hello().session
     ace.view.rows.clear()
+    bea.type("/away")
+    room.carry()
+    assert rows(ace, "bea is away.")
+    ace.view.rows.clear()
     bea.type("/nick beatrice")
     bea.type("before")
     room.carry(5)
@@ -277,7 +281,7 @@ def test_another_name_is_one_row_to_the_others(room: Room) -> None:
     assert bea.view.last is not None
     assert bea.view.last.name == "beatrice"
     assert rows(bea, "You are now beatrice. 2 here.")
-    assert ace.view.rows == ["bea is now beatrice. 2 here"]
+    assert ace.view.rows == ["bea is back.", "bea is now beatrice. 2 here"]
     bea.type("after")
     ace.type("/msg beatrice hello")
     room.carry()
@@ -285,6 +289,20 @@ def test_another_name_is_one_row_to_the_others(room: Room) -> None:
     assert bea.view.messages[-1].is_direct
     # Both can be looked for under what they are called now.
     assert ace.desk._conversation.find("bea") is None
+
+
+def test_the_end_of_the_former_session_is_no_lost_connection(room: Room) -> None:
+    (bea,) = room.seat("bea")
+    bea.type("/nick beatrice")
+    for _ in range(20):
+        room.world.now += 0.1
+        bea.step()
+        for _ in range(3):
+            # The LEAVE's echo and the end of the connection come together.
+            room.world.relay.turn()
+    room.carry()
+    assert rows(bea, "You are now beatrice. 1 here.")
+    assert not rows(bea, "Connection lost")
 
 
 def test_who_leaves_for_good_is_told_a_moment_later(room: Room) -> None:
