@@ -106,8 +106,8 @@ def test_a_direct_message_is_shown_to_one(room: Room) -> None:
         (f" /msg bea {MARKER}", "begins what is typed, on one row. Nothing was sent."),
         (f"/password {MARKER}\nx", "begins what is typed, on one row. Nothing was sent."),
         ("/msg " + MARKER, "Usage: /msg NAME TEXT"),
-        (f"/MSG bea {MARKER}", "No command /MSG."),
-        (f"/MSG bea {MARKER}\nmore", "No command /MSG."),
+        (f"/MSG bea {MARKER}", "No command of that name. Near: /msg."),
+        (f"/MSG bea {MARKER}\nmore", "No command of that name. Near: /msg."),
         (f"/m bea {MARKER}\nmore", "/m could be /msg or /me."),
         (f"/msg bea {'x' * 16_400}", "16 KB is the limit, this is 17 KB. Nothing was sent."),
     ],
@@ -412,7 +412,7 @@ def test_a_name_is_freed_at_once_by_its_own_identity(room: Room) -> None:
 
 def test_a_told_password_is_tried_first(room: Room) -> None:
     ace, bea = room.seat("ace", "bea")
-    ace.desk._conversation.tell_password("new one")
+    ace.type("/password --tell new one")
     room.set_password("new one")
     room.carry()
     assert rows(bea, "ace told a new password: new one ")

@@ -149,6 +149,7 @@ def test_what_is_refused_and_is_no_text_is_nothing_to_say_again() -> None:
         Untold(),
         Noticed("You are muted."),
     ]
+    bea.events.clear()
     bea.read()
     assert bea.events == []
     assert ace.conv.waiting == 0
