@@ -450,7 +450,7 @@ class Screen:
 
     @property
     def drawn(self) -> str:
-        return "\n".join(f"{y:2}|{row}" for y, row in enumerate(self.display) if row)
+        return "\n".join(f"|{row}" for row in self.display if row)
 
     # --- What is done to it.
 
