@@ -26,9 +26,9 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
-from typing import Final, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
-from common import config, files, names
+from common import config, files, names, title
 from common.errors import FileError, TermchatError, UsageError
 from common.term import text
 from common.term.editor import Action
@@ -66,6 +66,8 @@ class Member(Protocol):
 
     host: str
     port: int
+    is_secure: bool
+    unix_path: str
     wants_dial: bool
     exit_code: int | None
     last_words: str
@@ -118,7 +120,7 @@ class Member(Protocol):
     def dialled(self, psk: bytes) -> None:
         """Note that an attempt to connect begins with this psk."""
 
-    def attach(self, sock: socket.socket, now: float) -> None:
+    def attach(self, sock: socket.socket | TlsSock, now: float) -> None:
         """Begin to join on a socket that is connected."""
 
     def failed(self, problem: str, now: float) -> None:
@@ -156,6 +158,71 @@ class _Prepared(NamedTuple):
     addresses: list[tuple[int, tuple[object, ...]]]
     problem: str
     failure: tuple[str, int]
+    tls: Any = None
+
+
+class TlsSock:
+    """A TLS socket that is like another: when it must wait, for whatever, there is nothing.
+
+    What it has decrypted no selector sees, so all of it is handed out at once.
+    """
+
+    def __init__(self, sock: Any) -> None:
+        """Take over an `ssl.SSLSocket` whose handshake is done."""
+        # Whoever has one has imported it; nobody else should wait for that.
+        import ssl
+
+        self._sock = sock
+        self._wait = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
+        self._is_shut = False
+
+    def recv(self, size: int, /) -> bytes:
+        """Return at least what would remain unseen, b"" at the end."""
+        if self._is_shut:
+            return self._drained(size)
+        data = b""
+        try:
+            while len(data) < size or self._sock.pending():
+                chunk: bytes = self._sock.recv(size)
+                if not chunk:
+                    break
+                data += chunk
+        except self._wait:
+            if not data:
+                raise BlockingIOError from None
+        except OSError:
+            if not data:
+                raise
+        return data
+
+    def _drained(self, size: int) -> bytes:
+        """Wait for the end: what comes after our own goodbye cannot be decrypted any more."""
+        if self._sock.recv(size):
+            raise BlockingIOError
+        return b""
+
+    def send(self, data: bytes | memoryview, /) -> int:
+        """Return how many bytes were taken."""
+        try:
+            sent: int = self._sock.send(data)
+        except self._wait:
+            raise BlockingIOError from None
+        return sent
+
+    def shutdown(self, how: int, /) -> None:
+        """Say that nothing more will come, as far as that needs no waiting."""
+        with contextlib.suppress(OSError, ValueError):
+            self._sock.unwrap()
+        self._is_shut = True
+        self._sock.shutdown(how)
+
+    def fileno(self) -> int:
+        """Return the descriptor for a selector."""
+        return int(self._sock.fileno())
+
+    def close(self) -> None:
+        """Let go of the descriptor."""
+        self._sock.close()
 
 
 class Client:
@@ -179,6 +246,8 @@ class Client:
         self._addresses: deque[tuple[int, tuple[object, ...]]] = deque()
         self._unreachable = ""
         self._sock: socket.socket | None = None
+        self._sock_mask = selectors.EVENT_WRITE
+        self._tls: Any = None
         self._connect_by_s = 0.0
         self._masks: dict[int, int] = {}
         self._input_fd: int | None = None
@@ -196,7 +265,7 @@ class Client:
     def run(self) -> int:
         """Talk until the end; return the exit code (UX.md 8)."""
         self._selector.register(self._wake_out, selectors.EVENT_READ)
-        has_screen = not isinstance(self._view, Lines)
+        has_screen = self._view.is_screen
         with _handled_signals(self._signals, self._wake_in, has_screen=has_screen):
             self._view.start()
             self._view.apply_options()
@@ -338,7 +407,7 @@ class Client:
         if self._view.unwritten_bytes:
             wanted[self._view.output_fd] = selectors.EVENT_WRITE
         if self._sock is not None:
-            wanted[self._sock.fileno()] = selectors.EVENT_WRITE
+            wanted[self._sock.fileno()] = self._sock_mask
         if member is not None and member.fd is not None:
             mask = selectors.EVENT_WRITE if member.is_writing else 0
             if member.is_reading(now) and self._view.unwritten_bytes < UNREAD_BYTES:
@@ -368,6 +437,8 @@ class Client:
 
     def _open_input(self) -> None:
         """Find out how to wait for standard input: a thread reads what the selector cannot."""
+        if not self._view.has_keyboard:
+            return  # it is another program's
         try:
             if os.name != "posix":
                 raise PermissionError
@@ -429,13 +500,14 @@ class Client:
 
     def _prepare(self, attempt: int, member: Member | None) -> None:
         addresses: list[tuple[int, tuple[object, ...]]] = []
-        psk, problem, failure = b"", "", ("", 0)
+        psk, problem, failure, tls = b"", "", ("", 0), self._tls
         try:
             if member is None:
                 member = _member(self._settings, self._view)
             psk = member.stretch()
-            found = socket.getaddrinfo(member.host, member.port, type=socket.SOCK_STREAM)
-            addresses = [(family, address) for family, _, _, _, address in found]
+            if member.is_secure and tls is None:
+                tls = _tls(self._settings.ca_file)
+            addresses = _addresses(member)
         except TermchatError as refusal:
             failure = (str(refusal), _exit_code(refusal))
         except (OSError, UnicodeError):
@@ -443,7 +515,7 @@ class Client:
             problem = f"{host} is not known. Check the address, and your connection."
         except Exception as broken:  # noqa: BLE001 - the loop tells of it, once it knows
             self._broken_dial = broken
-        self._prepared.append(_Prepared(attempt, member, psk, addresses, problem, failure))
+        self._prepared.append(_Prepared(attempt, member, psk, addresses, problem, failure, tls))
         with contextlib.suppress(OSError):
             self._wake_in.send(b"\0")
 
@@ -472,6 +544,7 @@ class Client:
         if prepared.problem:
             member.failed(prepared.problem, now)
             return
+        self._tls = prepared.tls
         self._addresses = deque(prepared.addresses)
         self._unreachable = ""
         self._connect(member, now)
@@ -486,9 +559,13 @@ class Client:
                 self._unreachable = problem.strerror or str(problem)
                 continue
             sock.setblocking(False)
-            status = sock.connect_ex(address)
+            try:
+                status = sock.connect_ex(address)
+            except OSError as problem:  # the path of a unix socket can be too long
+                status = problem.errno or errno.EINVAL
             if status in (0, errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EINTR):
                 self._sock, self._connect_by_s = sock, now + CONNECT_S
+                self._sock_mask = selectors.EVENT_WRITE
                 return
             sock.close()
             self._unreachable = os.strerror(status)
@@ -496,7 +573,11 @@ class Client:
 
     def _on_connected(self, now: float) -> None:
         sock = self._sock
-        if sock is None or self._member is None:
+        member = self._member
+        if sock is None or member is None:
+            return
+        if _is_tls(sock):
+            self._shake_hands(sock, member, now)
             return
         status = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         self._forget_fd(sock.fileno())
@@ -504,11 +585,46 @@ class Client:
         if status:
             sock.close()
             self._unreachable = os.strerror(status)
-            self._connect(self._member, now)
+            self._connect(member, now)
             return
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._member.attach(sock, now)
+        if not member.is_secure:
+            member.attach(sock, now)
+            return
+        self._sock = self._tls.wrap_socket(
+            sock, server_hostname=member.host, do_handshake_on_connect=False
+        )
+        self._shake_hands(self._sock, member, now)
+
+    def _shake_hands(self, sock: Any, member: Member, now: float) -> None:
+        """Go on with a TLS handshake, as far as it does not wait."""
+        # It is there already: the thread that dials needed it.
+        import ssl
+
+        try:
+            sock.do_handshake()
+        except ssl.SSLWantReadError:
+            self._sock_mask = selectors.EVENT_READ
+            return
+        except ssl.SSLWantWriteError:
+            self._sock_mask = selectors.EVENT_WRITE
+            return
+        except OSError as problem:
+            self._forget_fd(sock.fileno())
+            self._sock = None
+            sock.close()
+            sentence = f"{member.host} does not speak TLS. Is it ws://, or another port?"
+            if isinstance(problem, ssl.SSLCertVerificationError):
+                why = problem.verify_message
+                sentence = (
+                    f"The certificate of {member.host} is not valid here: {why}. See --cafile."
+                )
+            member.failed(sentence, now)
+            return
+        self._forget_fd(sock.fileno())
+        self._sock = None
+        member.attach(TlsSock(sock), now)
 
     def _close(self) -> None:
         if self._member is not None:
@@ -522,10 +638,12 @@ class Client:
     def _on_signal(self, signum: int) -> None:
         now = time.monotonic()
         match signum:
-            case signal.SIGINT if isinstance(self._view, Lines):
+            case signal.SIGINT if not self._view.is_screen:
                 if self._member is not None:
                     self._member.interrupt()
                 self._exit_code = EXIT_INTERRUPTED
+            case signal.SIGHUP if self._settings.is_pipe and self._member is not None:
+                self._member.quit("")
             case signal.SIGINT | signal.SIGTERM if self._member is not None:
                 self._member.quit("")
             case signal.SIGINT | signal.SIGTERM | signal.SIGQUIT:
@@ -540,6 +658,41 @@ class Client:
                 pass  # `tick` looks after the editor
             case _:
                 self._view.resized()
+
+
+def _addresses(member: Member) -> list[tuple[int, Any]]:
+    """Return where to connect to, in the order in which to try.
+
+    Raises:
+        OSError: if the name is not known; or UnicodeError, if it can be none.
+        UsageError: if this system has no such sockets.
+    """
+    if not member.unix_path:
+        found = socket.getaddrinfo(member.host, member.port, type=socket.SOCK_STREAM)
+        return [(family, address) for family, _, _, _, address in found]
+    if not hasattr(socket, "AF_UNIX"):
+        raise UsageError("This system has no unix sockets. Use ws://HOST:PORT/.")
+    return [(socket.AF_UNIX, member.unix_path)]
+
+
+def _tls(ca_file: Path | None) -> Any:
+    """Return how we verify who answers: as Python does, or by one authority alone.
+
+    Raises:
+        FileError: if the authority cannot be read.
+    """
+    # Here, because it takes long and few need it.
+    import ssl
+
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as problem:
+        why = problem.strerror if problem.errno else "it holds no certificate in PEM"
+        raise FileError(f"Cannot use {ca_file}: {why}.") from None
+
+
+def _is_tls(sock: socket.socket) -> bool:
+    return hasattr(sock, "do_handshake")
 
 
 def _at_ms() -> int:
@@ -566,6 +719,8 @@ def _handled_signals(
     if has_screen:
         wanted.append("SIGTSTP")
     numbers = [getattr(signal, name) for name in wanted if hasattr(signal, name)]
+    # What nohup, or a shell without job control, made us ignore stays ignored.
+    numbers = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
     before = {number: signal.signal(number, handle) for number in numbers}
     if hasattr(signal, "SIGPIPE"):
         before[signal.SIGPIPE] = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
@@ -616,7 +771,7 @@ def _peer_mode(settings: config.ClientConfig, peer: config.PeerConfig) -> int:
     )
     client = Client(settings, view, desk)
     if listener is None:
-        return _run(client)
+        return _run(client, _say)
     return _host(client, listener, keys.static_private, keys.psk, desk.judge, desk.joined)
 
 
@@ -651,7 +806,7 @@ def _host(
     )
     relay.start()
     try:
-        code = _run(client)
+        code = _run(client, _say)
     finally:
         relay.stop()
     if has_crashed.is_set():
@@ -803,10 +958,17 @@ def main(argv: list[str]) -> int:
     _open_streams()
     try:
         settings = config.load_client(argv, os.environ)
+        title.hide((settings.ticket, settings.password), os.environ, config.SECRET_VARIABLES)
         for warning in settings.warnings:
             _say(warning)
         if settings.task == "genkey":
             _print(_genkey())
+            return 0
+        if settings.task == "completion":
+            # Here, because it is asked for once in the life of a shell.
+            from common import completion
+
+            _print(completion.script(settings.completion, config.CLIENT_HELP).rstrip("\n"))
             return 0
         if settings.task:
             _init(settings)
@@ -821,22 +983,22 @@ def main(argv: list[str]) -> int:
         settings = _with_passphrase(settings)
         view = _view(settings)
         # Who has no screen sees nothing early, and should hear first what is wrong.
-        member = _member(settings, view) if isinstance(view, Lines) else None
+        member = None if view.is_screen else _member(settings, view)
     except TermchatError as problem:
         _say(str(problem))
         return _exit_code(problem)
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    return _run(Client(settings, view, member))
+    return _run(Client(settings, view, member), _print if settings.check else _say)
 
 
-def _run(client: Client) -> int:
+def _run(client: Client, say: Callable[[str], None]) -> int:
     """Run to the end, and say what remains to be said."""
     code = client.run()
     for details in client.details:
         _say(details.rstrip())
     if client.last_words:
-        _say(client.last_words)
+        say(client.last_words)
     return code
 
 
@@ -921,11 +1083,18 @@ def _view(settings: config.ClientConfig) -> View:
         if allowed and value not in allowed:
             raise UsageError(f"{where} is {value!r}, not {' or '.join(allowed)}.")
         setattr(view.options, name, value)
+    if settings.notify_command:
+        from common.view.notify import Notifier
+
+        room = names.room_for_user(settings.room)
+        view.on_call = Notifier(settings.notify_command, room).call
     return view
 
 
 def _choose_view(settings: config.ClientConfig) -> View:
     """Choose the view; why a screen cannot be had is told in one sentence."""
+    if settings.is_pipe:
+        return _pipes(settings)
     if settings.plain:
         return Lines()
     why = ""
@@ -945,6 +1114,21 @@ def _choose_view(settings: config.ClientConfig) -> View:
             why = str(problem).rstrip(".")
     _say(f"{why}: line mode.")
     return Lines()
+
+
+def _pipes(settings: config.ClientConfig) -> View:
+    # Here, because people need none of it.
+    from common.view.feed import Feed, LineFeed, RowFeed
+    from common.view.pipes import Pipes
+
+    feed: Feed | None = None
+    if settings.sends and settings.json:
+        feed = RowFeed()
+    elif settings.sends:
+        feed = LineFeed(is_block=settings.is_block, is_strict=settings.is_strict)
+    room = names.room_for_user(settings.room)
+    is_tail = settings.tail is not None
+    return Pipes(room, feed, is_tail=is_tail, is_json=settings.json, most=settings.tail or 0)
 
 
 def _append_private(path: Path, content: str) -> bool:

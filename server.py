@@ -31,7 +31,7 @@ import sys
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import Enum, auto
@@ -40,7 +40,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, assert_never
 
 try:
-    from common import config, files, names
+    from common import config, files, names, title
     from common.crypto import card as cards
     from common.crypto import ticket
     from common.crypto.identity import RelayKey, fingerprint, load_relay_key
@@ -138,6 +138,7 @@ LOGS_KEPT: Final = 5
 LOG_WAITING: Final = 10_000
 FOREVER_MS: Final = 253_402_300_799_000
 """The last second that a date can name: no end."""
+UNIX: Final = "unix:"
 
 _COUNTED: Final = (Kind.MESSAGE, Kind.CARD, Kind.COMMAND)
 """What the rate of messages counts."""
@@ -1138,6 +1139,7 @@ class Loop:
         self._grown: set[Room] = set()
         self._is_woken = False
         self._notices: queue.SimpleQueue[Told] = queue.SimpleQueue()
+        self._has_turned = True
         self._wake_out, self._wake_in = socket.socketpair()
         self._wake_out.setblocking(False)
         self._wake_in.setblocking(False)
@@ -1167,6 +1169,12 @@ class Loop:
         """Tell those of its members that are here; called from any thread."""
         self._notices.put(told)
         self._wake()
+
+    def has_turned(self) -> bool:
+        """Tell whether it went round since the last call, and send it round again."""
+        had, self._has_turned = self._has_turned, False
+        self._wake()
+        return had
 
     def stop(self) -> None:
         """Tell every connection, close, and end the thread; called from any thread."""
@@ -1206,6 +1214,7 @@ class Loop:
         while True:
             self._read_all()
             self._is_woken = False
+            self._has_turned = True
             now = time.monotonic()
             self._run_timers(now)
             self._notify_all()
@@ -1297,6 +1306,23 @@ class Loop:
             self._selector.register(sock, selectors.EVENT_READ, conn)
             self._dirty[conn] = None
 
+    def _find_guest(self, conn: Conn, forwarded_for: str) -> None:
+        """Look behind a proxy, if we were told to believe it."""
+        server = self._server
+        host = "unix" if conn.address == "unix" else conn.address.rpartition(":")[0].strip("[]")
+        if not is_within(host, server.proxies):
+            server.on_proxy(conn.address, host)
+            return
+        # Each proxy adds at the end whom it saw; what stands before is the guest's own invention.
+        for claimed in reversed(forwarded_for.split(",")):
+            try:
+                ip = ipaddress.ip_address(claimed.strip().partition("%")[0])
+            except ValueError:
+                return
+            conn.address, conn.network = str(ip), _network(ip)
+            if not is_within(str(ip), server.proxies):
+                return
+
     def _pause_accepting(self, now: float) -> None:
         self._accept_at_s = now + ACCEPT_PAUSE_S
         for listener in self._server.listeners:
@@ -1354,6 +1380,8 @@ class Loop:
 
     def _on_upgrade(self, conn: Conn, upgrade: Upgrade, now: float) -> None:
         server, link = self._server, conn.pipe.link
+        if upgrade.forwarded_for:
+            self._find_guest(conn, upgrade.forwarded_for)
         status = server.gate.knock(conn.network, offers_us=upgrade.offers_us, now=now)
         if status is None:
             status = self._open(conn, now)
@@ -2286,6 +2314,8 @@ class Server:
         self.rules = Rules()
         self.refused = 0
         self.began_s = time.monotonic()
+        self.proxies = settings.proxies
+        self._has_told_of_proxy = False
         self.trouble = ""
         """Why the log cannot be written, as long as it cannot."""
         self.gate = Gate(
@@ -2312,6 +2342,10 @@ class Server:
         for loop in self._loops:
             loop.start()
         self.office.start()
+
+    def is_alive(self) -> bool:
+        """Tell whether every loop has turned since the last call."""
+        return all([loop.has_turned() for loop in self._loops])  # noqa: C419 - each is asked
 
     def stop(self) -> None:
         """Tell everybody, close every socket, and wait for it."""
@@ -2375,6 +2409,15 @@ class Server:
         """Whether so much waits for the disk that nothing more should be taken in."""
         return self._writer is not None and self._writer.is_backlogged
 
+    def on_proxy(self, address: str, host: str) -> None:
+        """Tell once that somebody claims to come from elsewhere."""
+        if not self._has_told_of_proxy:
+            self._has_told_of_proxy = True
+            self.row(
+                f"{address} names other addresses, which is not believed. If it is your proxy, all "
+                f"its guests share one throttle: start with --trust-proxy {host}."
+            )
+
     def reject(self, address: str, status: int) -> None:
         """Show a refusal."""
         self.refused += 1
@@ -2414,9 +2457,11 @@ def listen(hosts: Iterable[str], port: int) -> list[socket.socket]:
     try:
         for family, address in _addresses(hosts, port):
             try:
+                if isinstance(address, str):
+                    bound.append(_bind_unix(address))
+                    continue
                 # With port 0 the first address chooses, and the others follow.
-                at = bound[0].getsockname()[1] if bound and not port else port
-                bound.append(bind(family, (address[0], at, *address[2:])))
+                bound.append(bind(family, (address[0], port_of(bound, port), *address[2:])))
             except OSError as this:
                 if this.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
                     raise
@@ -2430,9 +2475,18 @@ def listen(hosts: Iterable[str], port: int) -> list[socket.socket]:
     return bound
 
 
-def _addresses(hosts: Iterable[str], port: int) -> Iterator[tuple[int, tuple[str, ...]]]:
+def port_of(listeners: Iterable[socket.socket], port: int) -> int:
+    """Return the port that was bound, or the one that is to be."""
+    names_ = (sock.getsockname() for sock in listeners)
+    return next((name[1] for name in names_ if isinstance(name, tuple)), port)
+
+
+def _addresses(hosts: Iterable[str], port: int) -> Iterator[tuple[int, str | tuple[str, ...]]]:
     seen = set()
     for host in tuple(hosts) or (None,):
+        if host is not None and host.startswith(UNIX):
+            yield 0, host.removeprefix(UNIX)
+            continue
         flags = socket.AI_PASSIVE
         for family, _, _, _, address in socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=flags
@@ -2463,6 +2517,34 @@ def bind(family: int, address: tuple[object, ...]) -> socket.socket:
     return sock
 
 
+def _bind_unix(path: str) -> socket.socket:
+    """Listen at a path; a socket there that nobody listens at is replaced."""
+    if not hasattr(socket, "AF_UNIX"):
+        raise OSError(errno.EAFNOSUPPORT, "this system has no unix sockets")
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        with contextlib.suppress(FileNotFoundError), socket.socket(socket.AF_UNIX) as probe:
+            if Path(path).is_socket() and probe.connect_ex(path) == errno.ECONNREFUSED:
+                Path(path).unlink()
+        sock.bind(path)
+        # As open as a port of this machine would be: the directory says who may come near.
+        Path(path).chmod(0o666)
+        sock.listen(1024)
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def forget_paths(hosts: Iterable[str]) -> None:
+    """Remove the unix sockets at which we listened."""
+    for host in hosts:
+        if host.startswith(UNIX):
+            with contextlib.suppress(OSError):
+                Path(host.removeprefix(UNIX)).unlink()
+
+
 def _why_not_bound(problem: OSError | UnicodeError, port: int) -> str:
     if isinstance(problem, socket.gaierror | UnicodeError):
         return "The host given with --host does not resolve. Use an address of this machine."
@@ -2481,13 +2563,25 @@ def _default_threads() -> int:
     return 1 if has_gil else os.cpu_count() or 1
 
 
-def _address(peer: tuple[object, ...]) -> tuple[str, str]:
+def _address(peer: object) -> tuple[str, str]:
     """Return an address as shown, and what is throttled: IPv4 address or IPv6 /64."""
+    if not isinstance(peer, tuple):
+        return "unix", "unix"
     host, port = str(peer[0]).partition("%")[0], peer[1]
     ip = ipaddress.ip_address(host)
-    if ip.version == 4:
-        return f"{host}:{port}", host
-    return f"[{host}]:{port}", str(ipaddress.ip_network((ip, 64), strict=False))
+    return (f"{host}:{port}" if ip.version == 4 else f"[{host}]:{port}"), _network(ip)
+
+
+def _network(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+    return str(ip) if ip.version == 4 else str(ipaddress.ip_network((ip, 64), strict=False))
+
+
+def is_within(place: str, networks: Iterable[str]) -> bool:
+    """Tell whether an address, or "unix", is one of these or in one of them."""
+    if place == "unix":
+        return place in networks
+    ip = ipaddress.ip_address(place)
+    return any(ip in ipaddress.ip_network(network) for network in networks if network != "unix")
 
 
 def _at_ms() -> int:
@@ -2645,10 +2739,14 @@ class Console:
         with contextlib.suppress(BlockingIOError):
             self._wake_in.send(b"\0")
 
-    def run(self) -> None:
-        """Write rows until told to stop."""
+    def run(self, every_s: float | None, on_time: Callable[[], None]) -> None:
+        """Write rows until told to stop, and call `on_time` so often."""
+        due_s = time.monotonic()
         while not self._is_stopping:
-            self._wait()
+            if every_s is not None and time.monotonic() >= due_s:
+                due_s = time.monotonic() + every_s
+                on_time()
+            self._wait(None if every_s is None else due_s - time.monotonic())
             self._write()
 
     def finish(self, last: str) -> None:
@@ -2662,13 +2760,13 @@ class Console:
             if not self._unsent and self._rows.empty():
                 return
 
-    def _wait(self) -> None:
+    def _wait(self, wait_s: float | None) -> None:
         outs = [self._out_fd] if self._unsent and _can_select(self._out_fd) else []
         with selectors.SelectSelector() as selector:
             selector.register(self._wake_out, selectors.EVENT_READ)
             for fd in outs:
                 selector.register(fd, selectors.EVENT_WRITE)
-            selector.select()
+            selector.select(None if wait_s is None else max(0.0, wait_s))
         with contextlib.suppress(BlockingIOError):
             self._wake_out.recv(4096)
 
@@ -2798,6 +2896,40 @@ class LogQueue(logging.handlers.QueueHandler):
         self._file.close()
 
 
+# --------------------------------------------------------------------------------------- Supervisor
+
+
+class Supervisor:
+    """What systemd wants to hear of its service, if it asked: sd_notify(3)."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        """Find out whom to tell, and how often."""
+        where = environ.get("NOTIFY_SOCKET", "")
+        # "@" stands for the NUL that begins the name of an abstract socket.
+        self._where = "\0" + where[1:] if where.startswith("@") else where
+        usec = environ.get("WATCHDOG_USEC", "")
+        is_ours = environ.get("WATCHDOG_PID", "") in ("", str(os.getpid()))
+        self.every_s: float | None = None
+        """Often enough that one that is late does no harm."""
+        if self._where and is_ours and usec.isdecimal() and int(usec):
+            self.every_s = int(usec) / 1e6 / 4
+
+    def tell(self, state: str) -> None:
+        """Say how we are, if anybody wants to know."""
+        if self._where and hasattr(socket, "AF_UNIX"):
+            with (
+                contextlib.suppress(OSError),
+                socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock,
+            ):
+                sock.connect(self._where)
+                sock.send(state.encode())
+
+    def beat(self, server: Server) -> None:
+        """Say that we live, unless a loop hangs: then silence has us restarted."""
+        if server.is_alive():
+            self.tell("WATCHDOG=1")
+
+
 # --------------------------------------------------------------------------------------------- main
 
 
@@ -2805,14 +2937,19 @@ def greeting(settings: config.ServerConfig, key: bytes, port: int) -> list[str]:
     """Return the rows shown at start."""
     host = settings.hosts[0] if settings.hosts else "localhost"
     shown = f"[{host}]" if ":" in host else host
+    url = host if host.startswith(UNIX) else f"ws://{shown}:{port}/"
     rows = [
-        f"Server starts at `ws://{shown}:{port}/`.",
+        f"Server starts at `{url}`.",
         "[Cryptography Key]",
         "Please copy the following key below, you will need it for connecting to this server:",
         f"Key: {ticket.key_text(key)}",
     ]
     at_port = None if port == config.DEFAULT_PORT else port
     for address in settings.hosts or guest_addresses():
+        if address.startswith(UNIX):
+            joined = ticket.key_text(key)
+            rows.append(f"Join with: python client.py {joined} --url {address} --username NAME")
+            continue
         joined = ticket.encode(ticket.Ticket(key, None, address, at_port))
         rows.append(f"Join with: python client.py {joined} --username NAME")
     if settings.password is None:
@@ -2889,6 +3026,7 @@ def main(argv: list[str]) -> int:
     _open_streams()
     try:
         settings = config.load_server(argv, os.environ)
+        title.hide((settings.password,), os.environ, config.SECRET_VARIABLES)
         if settings.data is None:
             key = RelayKey.generate()
         else:
@@ -2919,22 +3057,26 @@ def main(argv: list[str]) -> int:
     except FileError as problem:
         sys.stderr.write(f"{problem}\n")
         return 1
-    for row in greeting(settings, key.public, listeners[0].getsockname()[1]):
+    for row in greeting(settings, key.public, port_of(listeners, settings.port)):
         console.row(row)
     if limited:
         console.row(limited)
+    supervisor = Supervisor(os.environ)
     if logged is not None:
         logged.start()
-    log.info("started: port=%d", listeners[0].getsockname()[1])
+    log.info("started: port=%d", port_of(listeners, settings.port))
     server.start()
     if hasattr(signal, "SIGUSR1"):
         signal.signal(signal.SIGUSR1, lambda *_: server.office.hear(By(), Word.STATS.value))
     keyboard = Keyboard(lambda line: server.office.hear(By(), line))
     keyboard.start()
     console.has_prompt = keyboard.is_edited
-    console.run()
+    supervisor.tell("READY=1")
+    console.run(supervisor.every_s, lambda: supervisor.beat(server))
+    supervisor.tell("STOPPING=1")
     server.stop()
     keyboard.stop()
+    forget_paths(settings.hosts)
     console.finish("Server has been stopped.")
     log.info("stopped")
     if logged is not None:

@@ -1,7 +1,7 @@
 """Flags, environment and `config.ini`, merged into one value per program.
 
 A flag beats the environment, which beats the file, which beats the default; it is decided here,
-once. Flags show in `ps`, so KEY and password may come from the environment or the file too.
+once. Flags show in `ps` until `title` has hidden them, so KEY and password may come from elsewhere.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from typing import NamedTuple, NoReturn
 from common import files, names
 from common.errors import FileError, UsageError
 
+SECRET_VARIABLES = ("TERMCHAT_KEY", "TERMCHAT_PASSWORD")
+
+VERSION = "termchat 1.0, protocol termchat.v1"
 DEFAULT_PORT = 1719
 DEFAULT_PASSWORD = "top_secret"  # noqa: S105 - public on purpose, and both programs say so
 DEFAULT_ROOM_SIZE = 256
@@ -23,6 +26,8 @@ MAX_ROOM_SIZE = 1_000
 DEFAULT_ROOMS = 100
 DEFAULT_GRACE_S = 120.0
 MAX_GRACE_S = 24 * 3600.0
+DEFAULT_TIMEOUT_S = 60.0
+MAX_TIMEOUT_S = 7 * 24 * 3600.0
 DEFAULT_RATE = 10.0
 DEFAULT_BURST = 40.0
 DEFAULT_INBOUND_BYTES_S = 4 * 1024 * 1024.0
@@ -35,6 +40,54 @@ PEER_PORT = 50_233
 """What `--init` proposes: in the range that nobody is assigned (RFC 6335 6)."""
 PEER_RATE = 1_000.0
 """MESSAGEs that a peer sends in a second (PROTOCOL.md 2): no stranger holds the key they share."""
+CLIENT_HELP = """\
+Usage: client.py KEY[@HOST[:PORT]] [--username NAME] [options]
+Joins a private room. KEY is what the server printed; or TERMCHAT_KEY is.
+  --username NAME       default: user_ and four digits
+  --password X          or TERMCHAT_PASSWORD; asked for when it is needed
+  --key-file FILE       KEY, --password-file FILE: the first line; -: of stdin
+  --url URL             ws://HOST:PORT/, wss://HOST/, unix:PATH; --cafile FILE
+  --check               only say whether it can be reached; --room NAME
+  --home DIR            where identity and pins live; --ephemeral: nowhere
+  --passphrase          encrypts your identity; --passphrase-file FILE
+  --plain               line mode; --no-color; --log FILE: what went wrong
+  --notify-command CMD  run when you are called: TERMCHAT_ROOM, TERMCHAT_NAME
+  --send                stdin; --block --strict: as one; --timeout SECONDS
+  --tail [N]            print messages, the next N or all that come
+  --json                read and print one JSON object a line
+  --config FILE         settings; else ./config.ini, if there is one
+  --init, --genkey      for a chat of two without a server: a file, or a key
+  --listen              ... wait for the other; --connect HOST:PORT: go there
+  --completion SHELL    for bash, zsh or fish; --version; -h, --help
+Examples:
+  client.py KEY@chat.example.org --username ace
+  make 2>&1 | client.py KEY --send --username build
+  client.py KEY --tail --json | jq -r .text
+"""
+SERVER_HELP = """\
+Usage: server.py [--password X] [--host HOST] [-p PORT] [options]
+Relay for private rooms. It prints a KEY; guests join with client.py KEY.
+  --password X          what guests need beside KEY; or TERMCHAT_PASSWORD
+  --password-file FILE  its first line is; -: that of stdin
+  --host HOST           address or unix:PATH, may be given again; default: all
+                        with a password, else localhost
+  -p, --port PORT       default 1719; 0: any free one
+  --data DIR            keeps KEY and what members may have missed
+  --room-size N         members per room, 256; --rooms N: 100; 0: lobby only
+  --grace SECONDS       how long a lost member's name is held; 120
+  --operator DIGITS     a fingerprint that may use the host's commands
+  --log FILE            who came, left and was refused; what operators did
+  --trust-proxy ADDRESS believe its X-Forwarded-For; also a network, or unix
+  --rate N              messages per second and member, 10; --burst N: 40
+  --inbound BYTES       read of a member per second; 4 MiB
+  --threads N           loop threads; the default is right
+  --config FILE         defaults; else ./config.ini; --version; -h, --help
+Examples:
+  server.py
+  server.py --password-file secret --data /var/lib/termchat
+  server.py --password X --host unix:/run/termchat/sock --trust-proxy unix
+"""
+
 
 OPTIONS = ("mouse", "joins", "bell", "notify", "notify_words")
 """What `/set` sets, as `common.view.view` knows it."""
@@ -98,6 +151,7 @@ class ServerConfig(NamedTuple):
         warnings: sentences about what the file says and nobody reads.
         operators: fingerprints, 30 digits each.
         log: where joins, leaves, refusals and what operators do are written.
+        proxies: networks, or "unix", from which X-Forwarded-For is believed.
     """
 
     password: str | None = None
@@ -114,6 +168,7 @@ class ServerConfig(NamedTuple):
     warnings: tuple[str, ...] = ()
     operators: tuple[str, ...] = ()
     log: Path | None = None
+    proxies: tuple[str, ...] = ()
 
 
 class ClientConfig(NamedTuple):
@@ -122,10 +177,13 @@ class ClientConfig(NamedTuple):
     Attributes:
         ticket: KEY[.SECRET][@HOST[:PORT]] as it was pasted; "" if there is none.
         password: None to try the public default, and ask if that is refused.
-        url: "" to take the address from the ticket.
+        url: "" to take the address from the ticket; also `unix:PATH`.
+        ca_file: whom to believe about TLS; None for what Python does.
+        check: only see whether the relay can be reached.
+        completion: the shell for which to print a script, and no more.
         room: wire name.
         home: None for the place of UX.md 8.
-        task: "genkey" or "init", to be done instead of joining.
+        task: "genkey", "init" or "completion", to be done instead of joining.
         file: the one given with --config.
         peer: where there is no KEY, but a file that makes do without a server.
         options: what `/set` starts from.
@@ -133,6 +191,9 @@ class ClientConfig(NamedTuple):
         warnings: sentences about what the file says and nobody reads.
         passphrase: of the identity file; None if none was given.
         asks_passphrase: whether to ask for one even if the file is not encrypted yet.
+        sends: standard input is sent; `is_block`: all of it as one, `is_strict`: nothing is split.
+        timeout_s: how long that goes on while nothing is delivered.
+        tail: messages to print before the end; 0: for ever; None: nothing is printed.
     """
 
     ticket: str
@@ -153,11 +214,25 @@ class ClientConfig(NamedTuple):
     warnings: tuple[str, ...] = ()
     passphrase: str | None = None
     asks_passphrase: bool = False
+    sends: bool = False
+    is_block: bool = False
+    is_strict: bool = False
+    timeout_s: float = DEFAULT_TIMEOUT_S
+    tail: int | None = None
+    json: bool = False
+    ca_file: Path | None = None
+    check: bool = False
+    completion: str = ""
 
     @property
     def offered_password(self) -> str:
         """What the relay is shown before anybody is asked."""
         return DEFAULT_PASSWORD if self.password is None else self.password
+
+    @property
+    def is_pipe(self) -> bool:
+        """Whether programs, not a person, are at both ends."""
+        return self.sends or self.tail is not None or self.check
 
 
 class _Parser(argparse.ArgumentParser):
@@ -166,6 +241,10 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message[:1].upper()}{message[1:]}. See {self.prog} --help.")
 
+    def format_help(self) -> str:
+        """Return a help that fits a screen, which what argparse would make does not."""
+        return CLIENT_HELP if self.prog == "client.py" else SERVER_HELP
+
 
 def load_server(argv: Sequence[str], environ: Mapping[str, str]) -> ServerConfig:
     """Read the command line of the relay.
@@ -173,69 +252,43 @@ def load_server(argv: Sequence[str], environ: Mapping[str, str]) -> ServerConfig
     Raises:
         UsageError: if it is wrong.
     """
-    parser = _Parser(
-        prog="server.py",
-        allow_abbrev=False,
-        description="Relay for private rooms. It prints a KEY; guests join with client.py KEY.",
-    )
+    parser = _Parser(prog="server.py", allow_abbrev=False)
     add = parser.add_argument
-    add("--password", metavar="X", help="what guests need beside KEY (or TERMCHAT_PASSWORD)")
-    add(
-        "-p",
-        "--port",
-        type=_port,
-        default=DEFAULT_PORT,
-        help="default %(default)s; 0: any free one",
-    )
-    add(
-        "--host",
-        action="append",
-        default=[],
-        metavar="HOST",
-        help="address to listen on; default: all with --password, else localhost",
-    )
+    add("--version", action="version", version=VERSION)
+    add("--password", metavar="X")
+    add("--password-file", metavar="FILE")
+    add("-p", "--port", type=_port, default=DEFAULT_PORT)
+    add("--host", action="append", default=[], metavar="HOST")
     add("--room-size", type=_whole(1, MAX_ROOM_SIZE), default=DEFAULT_ROOM_SIZE, metavar="N")
-    add(
-        "--rooms", type=_whole(0, 100_000), default=DEFAULT_ROOMS, metavar="N", help="0: lobby only"
-    )
-    add("--threads", type=_whole(0, 256), default=0, metavar="N", help="loop threads")
+    add("--rooms", type=_whole(0, 100_000), default=DEFAULT_ROOMS, metavar="N")
+    add("--threads", type=_whole(0, 256), default=0, metavar="N")
     add(
         "--grace",
         type=_number(0, MAX_GRACE_S, " seconds"),
         default=DEFAULT_GRACE_S,
         metavar="SECONDS",
-        help="how long a lost member's name is held; default 120",
     )
-    add(
-        "--data",
-        type=Path,
-        metavar="DIR",
-        help="keeps KEY and what members may have missed over a restart",
-    )
-    add(
-        "--operator",
-        action="append",
-        default=[],
-        type=_fingerprint,
-        metavar="FINGERPRINT",
-        help="30 digits, of a client's /verify: may use the host's commands",
-    )
-    add("--log", type=Path, metavar="FILE", help="write who came, left and was refused to FILE")
+    add("--operator", action="append", default=[], type=_fingerprint, metavar="FINGERPRINT")
+    add("--log", type=Path, metavar="FILE")
+    add("--data", type=Path, metavar="DIR")
     limit = _number(1, MAX_LIMIT, "")
-    add("--rate", type=limit, default=DEFAULT_RATE, help="messages per second and member")
-    add("--burst", type=limit, default=DEFAULT_BURST, help="messages of a member at once")
+    add("--rate", type=limit, default=DEFAULT_RATE)
+    add("--burst", type=limit, default=DEFAULT_BURST)
     add(
         "--inbound",
         type=_number(65_536, MAX_LIMIT, " bytes"),
         default=DEFAULT_INBOUND_BYTES_S,
         metavar="BYTES",
-        help="read of a member per second; default 4 MiB",
     )
-    add("--config", type=Path, metavar="FILE", help="defaults; else ./config.ini, if there is one")
-    sources = _sources(parser.parse_args(argv).config)
+    add("--trust-proxy", type=_network, action="append", default=[], metavar="ADDRESS")
+    add("--config", type=Path, metavar="FILE")
+    first = parser.parse_args(argv)
+    sources = _sources(first.config)
     # Set but empty is unset: an empty password must not open the relay to every address.
     given = _merge(parser, argv, "server", sources, {"password": environ.get("TERMCHAT_PASSWORD")})
-    password: str | None = given.password
+    password = _password(parser, first)
+    if password is None:
+        password = given.password
     hosts = tuple(given.host) or (("localhost",) if password is None else ())
     return ServerConfig(
         password=password,
@@ -253,6 +306,7 @@ def load_server(argv: Sequence[str], environ: Mapping[str, str]) -> ServerConfig
         warnings=_warnings(sources),
         operators=tuple(given.operator),
         log=given.log,
+        proxies=tuple(given.trust_proxy),
     )
 
 
@@ -262,38 +316,50 @@ def load_client(argv: Sequence[str], environ: Mapping[str, str]) -> ClientConfig
     Raises:
         UsageError: if it is wrong.
     """
-    parser = _Parser(
-        prog="client.py",
-        allow_abbrev=False,
-        description="Joins a private room. KEY is what the server printed. Without KEY, "
-        "config.ini makes a chat of two that needs no server: --init writes one.",
-        epilog="Example: client.py KEY@chat.example.org --username ace",
-    )
+    parser = _Parser(prog="client.py", allow_abbrev=False)
     add = parser.add_argument
-    add("key", nargs="?", metavar="KEY[@HOST[:PORT]]", help="or TERMCHAT_KEY")
-    add("--username", metavar="NAME", help="default: user_ and four digits")
-    add("--password", metavar="X", help="or TERMCHAT_PASSWORD; asked for when it is needed")
-    add("--url", default="", help="the server's address, as ws://localhost:1719/")
-    add("--room", default="", metavar="NAME", help="default: the lobby")
-    add("--home", type=Path, metavar="DIR", help="where identity and pins live")
-    add("--ephemeral", action="store_true", help="keep nothing on disk")
-    add("--passphrase", action="store_true", help="ask for one, and encrypt your identity with it")
-    add("--passphrase-file", type=Path, metavar="FILE", help="take it from FILE's first line")
-    add("--plain", action="store_true", help="line mode: no screen, one event a row")
+    add("--version", action="version", version=VERSION)
+    add("--completion", default="", metavar="SHELL", choices=("bash", "zsh", "fish"))
+    add("key", nargs="?", metavar="KEY[@HOST[:PORT]]")
+    add("--username", metavar="NAME")
+    add("--key-file", metavar="FILE")
+    add("--password", metavar="X")
+    add("--password-file", metavar="FILE")
+    add("--url", default="")
+    add("--cafile", type=Path, metavar="FILE")
+    add("--check", action="store_true")
+    add("--room", default="", metavar="NAME")
+    add("--home", type=Path, metavar="DIR")
+    add("--passphrase", action="store_true")
+    add("--passphrase-file", metavar="FILE")
+    add("--ephemeral", action="store_true")
+    add("--plain", action="store_true")
     add("--no-color", action="store_false", dest="colour")
-    add("--log", type=Path, metavar="FILE", help="write what went wrong to FILE")
-    add("--config", type=Path, metavar="FILE", help="settings; else ./config.ini, if there is one")
+    add("--log", type=Path, metavar="FILE")
+    add("--send", action="store_true", dest="sends")
+    add("--block", action="store_true", dest="is_block")
+    add("--strict", action="store_true", dest="is_strict")
+    add("--timeout", type=_number(1, MAX_TIMEOUT_S, " seconds"), metavar="SECONDS")
+    tail = _whole(0, 999_999_999)
+    add("--tail", type=tail, metavar="[N]")
+    add("--json", action="store_true")
+    add("--notify-command", default="", metavar="CMD")
+    add("--config", type=Path, metavar="FILE")
     either = parser.add_mutually_exclusive_group().add_argument
-    either("--listen", action="store_true", help="without KEY: wait for the other")
-    either("--connect", default="", metavar="HOST:PORT", help="without KEY: go to the other")
-    either(
-        "--genkey", action="store_const", const="genkey", dest="task", help="print a key for two"
-    )
-    either("--init", action="store_const", const="init", dest="task", help="write a config.ini")
+    either("--listen", action="store_true")
+    either("--connect", default="", metavar="HOST:PORT")
+    either("--genkey", action="store_const", const="genkey", dest="task")
+    either("--init", action="store_const", const="init", dest="task")
+    argv = _with_tail(argv)
     given = parser.parse_args(argv)
-    if given.task:
-        return ClientConfig("", given.username or "", task=given.task, file=given.config)
-    passphrase = None if given.passphrase_file is None else _first_line(given.passphrase_file)
+    _check_pipes(parser, given)
+    if given.completion or given.task:
+        task = given.task or "completion"
+        name = given.username or ""
+        return ClientConfig("", name, task=task, file=given.config, completion=given.completion)
+    passphrase = None
+    if given.passphrase_file is not None:
+        passphrase = files.read_secret(given.passphrase_file, "Passphrase")
     if given.ephemeral and (given.passphrase or passphrase is not None):
         raise UsageError("--ephemeral keeps no identity that a passphrase could encrypt.")
     home: Path | None = given.home
@@ -303,7 +369,8 @@ def load_client(argv: Sequence[str], environ: Mapping[str, str]) -> ClientConfig
     variables = {name: environ.get(f"TERMCHAT_{name.upper()}") for name in ("key", "password")}
     merged = _merge(parser, argv, "client", sources, variables)
     peer, username = None, merged.username
-    key: str = given.key or parser.get_default("key") or ""
+    key = _key(parser, given) or parser.get_default("key") or ""
+    password = _password(parser, given)
     mode = "listen" if given.listen else "connect" if given.connect else ""
     if mode and given.key:
         raise UsageError(f"--{mode} is for a chat without a server, which has no KEY.")
@@ -313,10 +380,11 @@ def load_client(argv: Sequence[str], environ: Mapping[str, str]) -> ClientConfig
     if username is None:
         username = f"user_{int.from_bytes(os.urandom(4)) % 10_000:04}"
     names.check_username(username)
+    commands = (source.command for source in sources if source.command)
     return ClientConfig(
         ticket=key,
         username=username,
-        password=merged.password,
+        password=merged.password if password is None else password,
         url=merged.url,
         room=names.room_from_user(merged.room) if merged.room else "",
         home=home,
@@ -327,10 +395,18 @@ def load_client(argv: Sequence[str], environ: Mapping[str, str]) -> ClientConfig
         file=given.config,
         peer=peer,
         options=tuple(_options(sources)),
-        notify_command=next((source.command for source in sources if source.command), ""),
+        notify_command=given.notify_command or next(commands, ""),
         warnings=_warnings(sources),
         passphrase=passphrase,
         asks_passphrase=given.passphrase,
+        sends=given.sends,
+        is_block=given.is_block,
+        is_strict=given.is_strict,
+        timeout_s=given.timeout or DEFAULT_TIMEOUT_S,
+        tail=given.tail,
+        json=given.json,
+        ca_file=given.cafile,
+        check=given.check,
     )
 
 
@@ -368,21 +444,44 @@ def identity_path(settings: ClientConfig, environ: Mapping[str, str]) -> Path:
     return (settings.home or default_home(environ)) / "identity"
 
 
-def _first_line(path: Path) -> str:
-    """Return the first line of a private file.
+def _key(parser: argparse.ArgumentParser, given: argparse.Namespace) -> str | None:
+    key: str | None = given.key
+    if key and given.key_file:
+        parser.error("KEY and --key-file are two ways to say one thing")
+    path = "-" if key == "-" else given.key_file
+    return files.read_secret(path, "KEY") if path else key
+
+
+def _password(parser: argparse.ArgumentParser, given: argparse.Namespace) -> str | None:
+    password: str | None = given.password
+    if password is not None and given.password_file:
+        parser.error("--password and --password-file are two ways to say one thing")
+    if given.password_file:
+        return files.read_secret(given.password_file, "Password")
+    return password
+
+
+def _with_tail(argv: Sequence[str]) -> list[str]:
+    """Give `--tail` its number if it has none, or it would take KEY for one."""
+    after = [*argv[1:], ""]
+    pairs = zip(argv, after, strict=False)
+    return [f"{a}=0" if a == "--tail" and not b.isdecimal() else a for a, b in pairs]
+
+
+def _check_pipes(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
+    """Check that the flags of pipes go together.
 
     Raises:
-        FileError: if there is none, or others can read it.
+        UsageError: if they do not.
     """
-    data = files.read_private(path)
-    line = (data or b"").split(b"\n", 1)[0].rstrip(b"\r")
-    try:
-        found = line.decode()
-    except UnicodeDecodeError:
-        found = ""
-    if not found:
-        raise FileError(f"There is no passphrase in {path}.")
-    return found
+    if not given.sends and (given.is_block or given.is_strict or given.timeout):
+        parser.error("--block, --strict and --timeout go with --send")
+    if given.json and not given.sends and given.tail is None:
+        parser.error("--json goes with --send or --tail")
+    if given.notify_command and (given.sends or given.tail is not None):
+        parser.error("--notify-command calls a person; a program reads --tail")
+    if given.json and (given.is_block or given.is_strict):
+        parser.error("with --json each row is a message; --block and --strict are about lines")
 
 
 def default_home(environ: Mapping[str, str]) -> Path:
@@ -617,6 +716,18 @@ def _fingerprint(text: str) -> str:
     if not (digits.isascii() and digits.isdigit() and len(digits) == 30):
         raise argparse.ArgumentTypeError(f"{text!r} is no fingerprint, which has 30 digits")
     return digits
+
+
+def _network(text: str) -> str:
+    # Here, because a client has no use for it.
+    import ipaddress
+
+    if text == "unix":
+        return text
+    try:
+        return str(ipaddress.ip_network(text, strict=False))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no IP address or network") from None
 
 
 def _whole(least: int, most: int) -> Callable[[str], int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,8 @@ except ImportError:  # Windows has no flock; there one user runs one client.
 
 MAX_PRIVATE_BYTES = 16 * 1024 * 1024
 """Larger than any private file of ours; a device or a mistake is not read into memory."""
+
+MAX_SECRET_BYTES = 4096
 
 
 def make_private_dir(path: Path) -> None:
@@ -96,6 +99,56 @@ def create_own(path: Path, data: bytes) -> None:
         raise FileError(f"{path} is there already. Nothing was changed.") from None
     except OSError as error:
         raise FileError(f"Cannot write {path}: {error.strerror}.") from None
+
+
+def read_secret(path: str, what: str) -> str:
+    """Return the first line of a file, or for `-` the next of standard input.
+
+    Raises:
+        FileError: if there is none, it cannot be read, or it is a file that others can read.
+    """
+    source = "Standard input" if path == "-" else path
+    try:
+        if path == "-":
+            line = _ask_secret(what) if os.isatty(0) else _first_line(0)
+        else:
+            fd = os.open(path, os.O_RDONLY)
+            try:
+                mode = os.fstat(fd).st_mode
+                # A service manager may give access by its group, or by an ACL that looks like one.
+                if os.name == "posix" and stat.S_ISREG(mode) and mode & 0o007:
+                    raise FileError(f"Others can read {path}. Run: chmod 600 {path}")
+                line = _first_line(fd)
+            finally:
+                os.close(fd)
+    except (OSError, EOFError) as error:
+        why = getattr(error, "strerror", None) or "it has ended"
+        raise FileError(f"Cannot read {source}: {why}.") from None
+    try:
+        secret = line.decode().rstrip("\r\n")
+    except UnicodeDecodeError:
+        secret = ""
+    if not secret or len(line) > MAX_SECRET_BYTES:
+        raise FileError(f"{source} holds no line of text that could be {what}.")
+    return secret
+
+
+def _ask_secret(what: str) -> bytes:
+    # Here, because it is seldom wanted.
+    import getpass
+
+    return getpass.getpass(f"{what}: ").encode("utf-8", "replace")
+
+
+def _first_line(fd: int) -> bytes:
+    """Read a line and no byte more: the rest of standard input is for somebody else."""
+    line = b""
+    while len(line) <= MAX_SECRET_BYTES and not line.endswith(b"\n"):
+        byte = os.read(fd, 1)
+        if not byte:
+            break
+        line += byte
+    return line
 
 
 def create_private(path: Path, data: bytes) -> bool:

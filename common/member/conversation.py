@@ -208,6 +208,7 @@ class Left(NamedTuple):
     peer: Peer
     reason: Reason
     at_ms: int
+    seq: int = 0
 
 
 class Said(NamedTuple):
@@ -218,6 +219,7 @@ class Said(NamedTuple):
         line: of our own text, the number `say` gave it.
         is_direct: whether the room does not see it.
         to: whom our own direct text went to.
+        seq: of the room stream, or of our mail if it is direct.
     """
 
     peer: Peer | None
@@ -226,6 +228,7 @@ class Said(NamedTuple):
     line: int = 0
     is_direct: bool = False
     to: str = ""
+    seq: int = 0
 
 
 class PasswordTold(NamedTuple):
@@ -388,6 +391,15 @@ class Conversation:
     def waiting(self) -> int:
         """How many lines are neither in the log nor given up."""
         return len(self._outbox) + sum(1 for sent in self._unechoed if sent.line)
+
+    def waiting_lines(self) -> list[Line]:
+        """Return them."""
+        return [*(sent.line for sent in self._unechoed if sent.line), *self._outbox]
+
+    @property
+    def has_unsealed(self) -> bool:
+        """Whether a line has not been sealed yet."""
+        return bool(self._outbox)
 
     @property
     def members(self) -> int:
@@ -687,7 +699,8 @@ class Conversation:
         match line.content:
             case Text(text):
                 name = line.to.name if line.to else ""
-                return [Said(None, text, record.at_ms, line.number, is_direct=bool(name), to=name)]
+                number, is_direct = line.number, line.to is not None
+                return [Said(None, text, record.at_ms, number, is_direct, name, record.seq)]
             case Password(password):
                 return [PasswordTold(None, password)]
             case Away():
@@ -772,7 +785,8 @@ class Conversation:
                 transcript.leave(peer.number)
                 # The next thing we say must be sealed to those who are still here only.
                 self._drop_chains_of(peer)
-                return [Left(peer, reason, record.at_ms), *self._give_up_on(peer)]
+                left = Left(peer, reason, record.at_ms, record.seq)
+                return [left, *self._give_up_on(peer)]
             case Kind.SENDER_KEY:
                 return self._on_key(peer, record)
             case _:
@@ -812,7 +826,9 @@ class Conversation:
             return [*events, Warned(Trouble.MALFORMED, peer, at_ms)]
         match content:
             case Text():
-                return [*events, Said(peer, content.text, at_ms, is_direct=bool(record.to))]
+                is_direct = bool(record.to)
+                said = Said(peer, content.text, at_ms, is_direct=is_direct, seq=record.seq)
+                return [*events, said]
             case Password():
                 return [*events, PasswordTold(peer, content.text)]
             case Away():
@@ -942,7 +958,9 @@ class Conversation:
         self._tokens_at_s = now
         self._rotate_card(now)
         keys = KEYS_PER_TURN
-        while self._outbox and self._tokens >= 1:
+        # With nothing on its way, one more does no harm: if the relay has no limit it is echoed at
+        # once, and if it has one, the echo comes when it may.
+        while self._outbox and (self._tokens >= 1 or not self._unechoed):
             line = self._outbox[0]
             if line.to is not None and not line.to.is_trusted:
                 raise LocalProtocolError("a line for somebody who is not trusted")
@@ -953,7 +971,7 @@ class Conversation:
                 keys -= 1
                 self._give_key(chain, peer)
             self._outbox.popleft()
-            self._tokens -= 1
+            self._tokens = max(0.0, self._tokens - 1)
             self._send_message(chain, line)
 
     def _rotate_card(self, now: float) -> None:

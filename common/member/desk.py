@@ -43,6 +43,7 @@ from common.member.conversation import (
     Peer,
     Phase,
     Said,
+    Trouble,
     Undelivered,
     Untold,
     Warned,
@@ -54,9 +55,18 @@ from common.term import text
 from common.term.complete import Argument, Sources
 from common.term.editor import Action, Submit
 from common.term.prompt import Answer, Prompt, Reply
-from common.view.lines import Lines
 from common.view.output import is_terminal
-from common.view.view import MEANINGS, VALUES, Message, Outcome, Presence, Status, View
+from common.view.view import (
+    MEANINGS,
+    VALUES,
+    Message,
+    Outcome,
+    Post,
+    Presence,
+    Status,
+    Unsent,
+    View,
+)
 from common.wire import orders
 from common.wire.link import ClientLink, Closed, Opened, State, parse_url
 from common.wire.pipe import READ_BYTES, Pipe, Sock
@@ -69,8 +79,6 @@ READ_EVERY_S: Final = 1 / 30
 LEAVE_S: Final = 2.0
 RETURN_S: Final = 2.0
 """What comes so soon after a suspension came during it."""
-EOF_S: Final = 60.0
-"""How long the end of input waits for echoes without any coming."""
 UNSENT_BYTES: Final = 256 * 1024
 """Answers that the relay does not read, above which we do not read it either."""
 MANY_LINES: Final = 1_000
@@ -80,6 +88,7 @@ EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_REFUSED: Final = 3
 EXIT_UNREACHABLE: Final = 4
+EXIT_KEY_CHANGED: Final = 5
 
 RENAME_S: Final = 5.0
 """How long the relay may take to admit a new name, while the room is not read."""
@@ -159,10 +168,11 @@ class Desk:
         self._settings = settings
         self._ticket = ticket.parse(settings.ticket)
         self._url = settings.url or _url(self._ticket)
-        self._uri = parse_url(self._url)
-        if self._uri.secure:
-            raise UsageError("wss:// addresses are not supported yet. Use ws://.")
-        self.host, self.port = self._uri.host, self._uri.port
+        self.unix_path = self._url.removeprefix("unix:") if self._url.startswith("unix:") else ""
+        # A unix socket has no host to name in the upgrade.
+        self._link_url = "ws://localhost/" if self.unix_path else self._url
+        uri = parse_url(self._link_url)
+        self.is_secure, self.host, self.port = uri.secure, uri.host, uri.port
         self._identity, self._pins = _home(settings, environ)
         self._today = today
         self._conversation = self._converse(settings.username)
@@ -206,6 +216,10 @@ class Desk:
         """Until then the name may be held by a session of ours that was cut off."""
         self._is_anew = False
         self._told_status = 0
+        self._echo_by_s: float | None = None
+        """A pipe gives up on what waits then."""
+        self._failures = 0
+        self._has_changed_key = False
         self.wants_dial = True
         self.exit_code: int | None = None
         self.last_words = ""
@@ -238,6 +252,9 @@ class Desk:
     @property
     def is_full(self) -> bool:
         """Whether so much is on its way that no more should be typed."""
+        if self._settings.sends:
+            # What a pipe holds meanwhile will be one message; whom it is for, a member knows.
+            return not self._was_welcomed or self._conversation.has_unsealed
         return self._conversation.waiting >= MANY_LINES
 
     @property
@@ -254,7 +271,7 @@ class Desk:
         """Return when `tick` is next wanted."""
         if self._inbox:
             return now
-        times = [self._retry_at_s, self._leave_by_s]
+        times = [self._retry_at_s, self._leave_by_s, self._echo_by_s]
         times += [until_s for _, until_s in self._leaving.values()]
         if self._renaming is not None:
             times.append(self._renaming.by_s)
@@ -276,6 +293,12 @@ class Desk:
         self._show_leaving(now)
         self._rename_on(now)
         self._leave_when_done(now)
+        if self._echo_by_s is not None and now >= self._echo_by_s:
+            self._echo_by_s = None
+            if self._conversation.waiting:
+                self._leave_with(self._conversation.waiting)
+                if self._has_input:
+                    self.last_words += " What followed was not read."
 
     def stretch(self) -> bytes:
         """Return the psk of the password; for the thread that dials, since it takes long."""
@@ -299,8 +322,12 @@ class Desk:
     def unreachable(self, why: str, now: float) -> None:
         """Note that no address could be connected to."""
         reason = why[:1].lower() + why[1:]
-        where = f"{self.host}:{self.port}"
+        where = self._place
         self.failed(f"Cannot reach {where}: {reason}. Is the server running there?", now)
+
+    @property
+    def _place(self) -> str:
+        return self.unix_path or f"{self.host}:{self.port}"
 
     def attach(self, sock: Sock, now: float) -> None:
         """Begin to join on a socket that is connected."""
@@ -312,7 +339,7 @@ class Desk:
             return
         hello = (renaming.conversation if renaming else self._conversation).hello()
         try:
-            link = ClientLink(self._url, self._ticket.key, self._psk, hello, now)
+            link = ClientLink(self._link_url, self._ticket.key, self._psk, hello, now)
         except Unauthentic:
             sock.close()
             self._end("KEY is no key that a relay can have.", EXIT_USAGE)
@@ -334,7 +361,7 @@ class Desk:
         pipe = self._watched
         data = pipe.read() if pipe is not None else None
         if pipe is not None and data is not None:
-            is_drained = len(data) < READ_BYTES and not isinstance(self._view, Lines)
+            is_drained = len(data) < READ_BYTES and self._view.is_screen
             self._read_at_s = now + READ_EVERY_S if is_drained else now
             if pipe is self._pipe:
                 self._on_bytes(pipe, data, now)
@@ -354,10 +381,11 @@ class Desk:
     def input_ended(self, now: float) -> None:
         """Nobody can type any more: what was typed still goes out, then we leave."""
         self._has_input = False
-        if isinstance(self._view, Lines):
-            self._leave_by_s = now + EOF_S
-        else:
+        if self._view.is_screen:
             self.quit("")
+        elif self._leave_by_s is None:
+            self._leave_by_s = now + self._settings.timeout_s
+            self._leave_when_done(now)
 
     def hang_up(self, now: float) -> None:
         """The terminal is gone: what can be said without waiting is said."""
@@ -381,6 +409,10 @@ class Desk:
                     self._answered(None)
                 case Action():
                     self._act(outcome, now)
+                case Post():
+                    self._post(outcome, now)
+                case Unsent():
+                    self._fail(outcome.why)
                 case _:
                     assert_never(outcome)
         except (UsageError, FileError) as problem:
@@ -408,6 +440,24 @@ class Desk:
             case _:
                 pass
 
+    def _post(self, post: Post, now: float) -> None:
+        """Say what came from a program, to the room or to one member."""
+        try:
+            peer = self._conversation.find(post.to) if post.to else None
+            if post.to and peer is None:
+                raise UsageError(f"Nobody here is called {post.to}. It was not sent.")
+            if peer is not None and peer.standing is Standing.CHANGED:
+                self._has_changed_key = True
+            self._conversation.say(post.text, peer)
+        except UsageError as problem:
+            self._fail(f"{post.what}: {problem}")
+        else:
+            self._echo_by_s = self._echo_by_s or now + self._settings.timeout_s
+
+    def _fail(self, why: str) -> None:
+        self._failures += 1
+        self._view.tell(why, self._at_ms())
+
     def _enter(self, submitted: Submit) -> None:
         typed, is_literal = submitted.text, submitted.is_literal
         if commands.is_secret(typed):
@@ -434,7 +484,7 @@ class Desk:
             case commands.Reply():
                 self._direct(self._replied_to(), intent.text)
             case commands.Help():
-                has_screen = not isinstance(self._view, Lines)
+                has_screen = self._view.is_screen
                 keys = KEYS_HELP if has_screen else LINE_KEYS_HELP
                 self._rows(sentences.help_rows(intent.topic, keys, has_screen=has_screen))
             case commands.Who():
@@ -777,6 +827,9 @@ class Desk:
     def _on_bytes(self, pipe: Pipe[ClientLink], data: bytes, now: float) -> None:
         for event in pipe.link.receive(data, now):
             match event:
+                case Opened() if self._settings.check:
+                    self._end(f"{self._place} is a termchat relay, and takes this KEY.", 0)
+                    return
                 case Opened():
                     self._conversation.opened(event.handshake_hash, now)
                 case Closed():
@@ -867,7 +920,7 @@ class Desk:
     def _no_welcome(self, refused: Refused | None) -> str:
         if refused is not None:
             return sentences.refused(refused, self._conversation.username)
-        where = f"{self._uri.host}:{self._uri.port}"
+        where = self._place
         return f"The connection to {where} was lost before it was a termchat server's."
 
     def _may_retry(self, refused: Refused, now: float) -> bool:
@@ -946,6 +999,8 @@ class Desk:
         if conversation.phase is Phase.LIVE and not conversation.waiting:
             conversation.leave()
             self._leave_by_s = now + LEAVE_S
+        elif self._was_welcomed and conversation.phase is Phase.OFFLINE and self._is_all_said:
+            self._leave_with(0)
         elif now >= self._leave_by_s:
             waiting = conversation.waiting if conversation.phase is not Phase.ENDED else 0
             self._leave_with(waiting)
@@ -970,16 +1025,33 @@ class Desk:
         """End; whoever still had something to say is told so."""
         count = waiting + len(self._unsent)
         if count:
-            self.last_words = sentences.undelivered_at_end(count)
+            self.last_words = sentences.undelivered_at_end(self._lines_lost() or count)
         if self.exit_code is None:
-            self.exit_code = EXIT_FAILED if count else 0
+            changed = EXIT_KEY_CHANGED if self._has_changed_key else 0
+            self.exit_code = EXIT_FAILED if count or self._failures else changed
+
+    @property
+    def _is_all_said(self) -> bool:
+        return not (self._conversation.waiting or self._unsent or self._has_input)
+
+    def _lines_lost(self) -> int:
+        """Return how many lines of a program were not delivered; a message may hold several."""
+        if not self._settings.sends:
+            return 0
+        is_over = self._conversation.phase is Phase.ENDED
+        waiting = [] if is_over else self._conversation.waiting_lines()
+        lost = [*waiting, *self._unsent]
+        return sum(line.text.count("\n") + 1 for line in lost)
 
     def _end(self, sentence: str, exit_code: int) -> None:
         """Stop for good. Who was welcomed on a screen may go on reading; everybody else is done."""
+        lost = self._lines_lost()
         self._conversation.end()
         self.close()
         self._ended, self._end_code = sentence, exit_code
-        if self._was_welcomed and self._has_input and not isinstance(self._view, Lines):
+        if lost:
+            sentence = f"{sentence} {sentences.undelivered_at_end(lost)}"
+        if self._was_welcomed and self._has_input and self._view.is_screen:
             self._notice(f"{sentence} /quit leaves.")
             return
         self.last_words = sentence
@@ -987,6 +1059,9 @@ class Desk:
 
     def interrupt(self) -> None:
         """Leave a line mode at once, with its words."""
+        lost = self._lines_lost()
+        if lost:
+            self.last_words = sentences.undelivered_at_end(lost)
         self._part(is_heard=False)
         if self._conversation.phase is Phase.LIVE and self._pipe is not None:
             self._conversation.leave()
@@ -998,6 +1073,8 @@ class Desk:
         view = self._view
         match event:
             case Joined():
+                if self._was_welcomed and self._settings.is_pipe:
+                    view.warn(sentences.ANEW, self._at_ms())
                 self._was_welcomed = True
                 self._settled()
                 self._greet(event)
@@ -1023,6 +1100,7 @@ class Desk:
             case PasswordTold():
                 self._password_told(event)
             case Warned() if event.trouble in sentences.LOUD:
+                self._has_changed_key |= self._settings.sends and event.trouble is Trouble.CHANGED
                 view.warn(sentences.warned(event), event.at_ms)
             case Warned():
                 view.notice(sentences.warned(event), event.at_ms)
@@ -1030,6 +1108,8 @@ class Desk:
                 self._notice(f"The relay says: {event.text}")
             case Undelivered():
                 self._unsent += event.lines
+                if self._settings.sends:
+                    return  # counted at the end: nobody is there to send them again
                 for row in sentences.undelivered(event):
                     view.warn(row, self._at_ms())
             case Untold():
@@ -1071,7 +1151,7 @@ class Desk:
             del self._leaving[identity]
             sentence = sentences.renamed(gone.name, peer.name, here)
         self._show_leaving(None)
-        self._view.moved(Presence(peer.name, identity, sentence, event.at_ms, True, here))
+        self._view.moved(self._presence(peer, sentence, event.at_ms, peer.came_seq))
         self._compare_name(peer)
         if self._away and peer.is_trusted:
             with contextlib.suppress(UsageError):
@@ -1079,10 +1159,9 @@ class Desk:
 
     def _show_left(self, event: Left) -> None:
         """Tell that somebody left: a moment later, if it may only have been for another name."""
-        peer, here = event.peer, self._conversation.members
-        identity = peer.card.identity
-        sentence = sentences.left(event, here)
-        gone = Presence(peer.name, identity, sentence, event.at_ms, False, here)
+        peer, identity = event.peer, event.peer.card.identity
+        sentence = sentences.left(event, self._conversation.members)
+        gone = self._presence(peer, sentence, event.at_ms, event.seq, is_coming=False)
         if event.reason is Reason.LEFT and identity not in self._leaving:
             self._leaving[identity] = (gone, self._clock() + RENAMED_S)
         else:
@@ -1095,6 +1174,14 @@ class Desk:
             if now is None or now >= until_s:
                 del self._leaving[identity]
                 self._view.moved(gone)
+
+    def _presence(
+        self, peer: Peer, sentence: str, at_ms: int, seq: int, *, is_coming: bool = True
+    ) -> Presence:
+        here = self._conversation.members
+        is_verified = peer.standing is Standing.VERIFIED
+        identity = peer.card.identity
+        return Presence(peer.name, identity, sentence, at_ms, is_coming, here, is_verified, seq)
 
     def _greet(self, joined: Joined) -> None:
         self._lost_at_s = None
@@ -1117,7 +1204,7 @@ class Desk:
     def _tell_joined(self, joined: Joined) -> None:
         conversation = self._conversation
         rows = sentences.first_rows(joined, conversation)
-        if isinstance(self._view, Lines):
+        if not self._view.is_screen:
             self._view.plain(f"Connected to `{self._url}` server.", self._at_ms())
             self._view.plain(f"You are connected as `{conversation.username}`.", self._at_ms())
             self._view.plain(f"Users Connected: {conversation.members}", self._at_ms())
@@ -1132,7 +1219,7 @@ class Desk:
         if self._renaming is not None:
             self._change_over(self._renaming, self._clock())
             return
-        if isinstance(self._view, Lines):
+        if not self._view.is_screen:
             self._part(is_heard=True)
         if self._pipe is not None:
             self._pipe.link.close(self._clock())
@@ -1145,9 +1232,8 @@ class Desk:
         if self._return and self._clock() - returned_s < RETURN_S:
             self._notice(f"Back after {sentences.duration(away_s)}.")
         self._return = None
-        if self._leave_by_s is not None and not self._has_input:
-            self._leave_by_s = self._clock() + EOF_S  # an echo came: there is progress
         if peer is None:
+            self._progressed()
             own = self._conversation.username
             message = Message(
                 own,
@@ -1158,6 +1244,7 @@ class Desk:
                 is_direct=said.is_direct,
                 line=said.line,
                 to=said.to,
+                seq=said.seq,
             )
         else:
             peer.heard_s = self._clock()
@@ -1172,11 +1259,19 @@ class Desk:
                 is_direct=said.is_direct,
                 is_verified=peer.standing is Standing.VERIFIED,
                 is_look_alike=peer.number in self._look_alikes,
+                seq=said.seq,
             )
         self._show_message(message)
 
     def _show_message(self, message: Message) -> None:
         self._view.said(message)
+
+    def _progressed(self) -> None:
+        """Note that an echo came."""
+        by_s = self._clock() + self._settings.timeout_s
+        self._echo_by_s = by_s if self._echo_by_s and self._conversation.waiting else None
+        if self._leave_by_s is not None and not self._has_input:
+            self._leave_by_s = by_s
 
     def _notice(self, sentence: str) -> None:
         self._view.notice(sentence, self._at_ms())

@@ -58,6 +58,8 @@ AWAY = "away"
 
 HINT = "Enter sends. PgUp scrolls. /help. Ctrl-C leaves."
 
+ANEW = "We were away too long: what was said meanwhile is lost."
+
 LOUD = frozenset((Trouble.UNAUTHENTIC, Trouble.CHANGED, Trouble.NOT_INVITED))
 """What must catch the eye; the rest are notices."""
 

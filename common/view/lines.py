@@ -11,12 +11,13 @@ from typing import Any, Final
 
 from common.errors import UsageError
 from common.term import text
+from common.term.attention import mentions
 from common.term.complete import Sources
 from common.term.editor import Action, Submit
 from common.term.keys import KeyEvent, Keys
 from common.term.prompt import Answer, Prompt, Reply
 from common.view.output import Output, is_terminal
-from common.view.view import Message, Options, Outcome, Presence, Status, no_sources
+from common.view.view import Message, Options, Outcome, Presence, Status, no_call, no_sources
 
 try:
     import termios
@@ -35,10 +36,13 @@ _LINE_BYTES: Final = 64 * 1024
 class Lines:
     """Line mode: one event a row, append-only, for screen readers and pipes (UX.md 8)."""
 
+    is_screen = False
+
     def __init__(self) -> None:
         self.output_fd = 1
         self._output = Output(self.output_fd, is_shared=True)
         self.sources: Callable[[], Sources] = no_sources
+        self.on_call: Callable[[str, float], None] = no_call
         self.options = Options()
         self._encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
         # Without termios the terminal edits the line, and we see it at Enter.
@@ -50,6 +54,7 @@ class Lines:
         self._partial = b""
         self._held: list[str] = []
         self._now = 0.0
+        self._name = ""
         self._typed_at_s: float | None = None
         self._modes: list[Any] | None = None
 
@@ -156,14 +161,10 @@ class Lines:
 
     def said(self, message: Message) -> None:
         """Show a message, our own too: its row says that it is in the log."""
-        name = f"> {message.name}" if message.is_direct else message.name
-        if message.to:
-            name = f"> {message.name} to {message.to}"
-        said = message.text
-        if said.startswith("/me "):
-            self._event(f"* {name} {said[4:]}", message.at_ms)
-        else:
-            self._event(f"{name}: {said}", message.at_ms)
+        self._row(row_of(message))
+        is_for_us = message.is_direct or mentions(message.text, (self._name,))
+        if is_for_us and not message.is_own:
+            self.on_call(message.name, self._now)
 
     def typed(self, line: int, content: str, to: str, at_ms: int) -> None:
         """Show nothing: the row comes with the echo, in its place."""
@@ -210,7 +211,8 @@ class Lines:
         self._row(content)
 
     def status(self, told: Status) -> None:
-        """Show nothing: what changes is told in rows."""
+        """Note our name; what changes is told in rows."""
+        self._name = told.name
 
     def draw(self, now: float) -> None:
         """Show what waited while somebody typed, once they pause."""
@@ -219,8 +221,7 @@ class Lines:
             self._release()
 
     def _event(self, content: str, at_ms: int) -> None:
-        clock = time.strftime("%H:%M", time.localtime(at_ms / 1000))
-        self._row(f"{clock} {content}")
+        self._row(f"{_clock(at_ms)} {content}")
 
     def _row(self, content: str) -> None:
         self._held.append(text.clean(content).replace("\n", "\n    "))
@@ -296,6 +297,20 @@ class Lines:
     def tick(self, now: float) -> list[Outcome]:
         """Let a lone ESC become a key."""
         return list(self._apply(self._keys.tick(now), now)) if self._is_terminal else []
+
+
+def row_of(message: Message) -> str:
+    """Return the row of a message, uncleaned."""
+    name = f"> {message.name}" if message.is_direct else message.name
+    if message.to:
+        name = f"> {message.name} to {message.to}"
+    said = message.text
+    content = f"* {name} {said[4:]}" if said.startswith("/me ") else f"{name}: {said}"
+    return f"{_clock(message.at_ms)} {content}"
+
+
+def _clock(at_ms: int) -> str:
+    return time.strftime("%H:%M", time.localtime(at_ms / 1000))
 
 
 def _cbreak() -> list[Any] | None:

@@ -21,6 +21,8 @@ class Output:
         self._fd = fd
         self._is_shared = is_shared
         self._unwritten = bytearray()
+        self.is_broken = False
+        """Whether nobody reads any more."""
 
     def __len__(self) -> int:
         return len(self._unwritten)
@@ -38,7 +40,7 @@ class Output:
             except BlockingIOError:
                 return
             except OSError:
-                # Nobody reads any more.
+                self.is_broken = True
                 sent = len(self._unwritten)
             del self._unwritten[:sent]
 

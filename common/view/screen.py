@@ -33,7 +33,7 @@ from common.term.scrollback import Line, Scrollback
 from common.term.status import Status as StatusRow
 from common.term.status import status_row
 from common.view.output import Output
-from common.view.view import Message, Options, Outcome, Presence, Status, no_sources
+from common.view.view import Message, Options, Outcome, Presence, Status, no_call, no_sources
 
 READ_BYTES: Final = 64 * 1024
 FRAME_S: Final = 1 / 30
@@ -70,6 +70,8 @@ _TERMINFO_KEYS: Final = {
 class Screen:
     """A whole terminal; owned by the client's loop."""
 
+    is_screen = True
+
     def __init__(self, *, has_colour: bool) -> None:
         """Look at the terminal, without taking it.
 
@@ -92,6 +94,7 @@ class Screen:
         self._is_utf8 = True
         self.options = Options()
         self.sources: Callable[[], Sources] = no_sources
+        self.on_call: Callable[[str, float], None] = no_call
         self._keys = Keys()
         self._editor = Editor(lambda: self.sources())
         self._question: Prompt | None = None
@@ -415,6 +418,8 @@ class Screen:
             return
         is_for_us = mark in (Mark.MENTION, Mark.DIRECT)
         options = self.options
+        if is_for_us:
+            self.on_call(message.name, self._now)
         if (options.bell == "all" or (options.bell == "on" and is_for_us)) and self._bell.may_ring(
             self._now
         ):

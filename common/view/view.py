@@ -21,6 +21,7 @@ class Message(NamedTuple):
         identity: whose colour it has; empty for our own.
         line: of our own text, the number under which it was shown as waiting; else 0.
         to: whom our own direct text went to.
+        seq: of the log.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Message(NamedTuple):
     is_look_alike: bool = False
     line: int = 0
     to: str = ""
+    seq: int = 0
 
 
 class Presence(NamedTuple):
@@ -44,6 +46,8 @@ class Presence(NamedTuple):
     at_ms: int
     is_coming: bool
     here: int
+    is_verified: bool = False
+    seq: int = 0
 
 
 class Status(NamedTuple):
@@ -92,15 +96,31 @@ MEANINGS = {
 }
 
 
-Outcome = Action | Submit | Answer | Reply
+class Post(NamedTuple):
+    """A program's text, never a command; `what` it is when it is told of: "Row 3"."""
+
+    text: str
+    to: str
+    what: str
+
+
+class Unsent(NamedTuple):
+    """Something on standard input that cannot be sent, and why."""
+
+    why: str
+
+
+Outcome = Action | Submit | Answer | Reply | Post | Unsent
 
 
 class View(Protocol):
     """A screen, or lines; the client tells it everything and draws nothing itself."""
 
     output_fd: int
+    is_screen: bool
     sources: Callable[[], Sources]
     options: Options
+    on_call: Callable[[str, float], None]
 
     def start(self) -> None:
         """Take the terminal."""
@@ -204,6 +224,10 @@ class View(Protocol):
 
     def resized(self) -> None:
         """Note that the terminal has another size, or was ours to repaint."""
+
+
+def no_call(_name: str, _now: float) -> None:
+    """Do nothing about somebody who calls us."""
 
 
 def no_sources() -> Sources:

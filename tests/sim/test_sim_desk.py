@@ -28,6 +28,8 @@ GRACE_S = 30.0
 class View:
     """Remembers what it is told."""
 
+    is_screen = True
+
     def __init__(self) -> None:
         self.options = Options()
         self.rows: list[str] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -101,11 +102,10 @@ def test_the_listener_ends_who_has_connected_and_nobody_else_does() -> None:
 def test_what_was_not_sent_by_then_is_told() -> None:
     with World(NAMES, IDENTITIES) as world:
         at = connected(world, Plain())
-        at.desk._conversation.messages_s = 1e-9
-        at.desk._conversation._tokens = 0
-        at.type("too late")
-        world.people[0].quit()
-        at.settle()
+        with mock.patch.object(at.desk._conversation, "outgoing", return_value=[]):
+            at.type("too late")
+            world.people[0].quit()
+            at.settle()
         assert (at.desk.exit_code, at.desk.last_words) == (1, "1 line was not delivered.")
 
 

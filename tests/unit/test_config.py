@@ -86,6 +86,7 @@ class TestServer:
         argv = "--password x -p 5 --host a --host ::1 --room-size 7 --rooms 0 --threads 3"
         argv += " --grace 1.5 --data d --rate 2.5 --burst 9 --inbound 65536 --log l"
         argv += f" --operator {'1' * 30}"
+        argv += " --trust-proxy 10.1.2.3/8 --trust-proxy ::1 --trust-proxy unix"
         assert load_server(argv.split(), {}) == ServerConfig(
             password="x",
             port=5,
@@ -100,6 +101,7 @@ class TestServer:
             inbound_bytes_s=65_536.0,
             log=Path("l"),
             operators=("1" * 30,),
+            proxies=("10.0.0.0/8", "::1/128", "unix"),
         )
         assert load_server(["--port", "65535"], {}).port == 65_535
         assert load_server([], {}).port == DEFAULT_PORT == 1719
@@ -162,7 +164,7 @@ class TestClient:
 
     def test_every_flag(self) -> None:
         argv = f"{KEY}@host:5 --username Zoë --password x --url ws://h/ --room Team --home h"
-        argv += " --ephemeral --plain --no-color --log l"
+        argv += " --ephemeral --plain --no-color --log l --cafile ca"
         assert load_client(argv.split(), {}) == ClientConfig(
             ticket=f"{KEY}@host:5",
             username="Zoë",
@@ -174,7 +176,22 @@ class TestClient:
             plain=True,
             colour=False,
             log=Path("l"),
+            ca_file=Path("ca"),
         )
+
+    def test_flags_of_pipes(self) -> None:
+        argv = [KEY, "--username", "ace"]
+        found = load_client([*argv, "--send", "--block", "--strict", "--timeout", "5"], {})
+        assert found == ClientConfig(
+            ticket=KEY, username="ace", sends=True, is_block=True, is_strict=True, timeout_s=5.0
+        )
+        found = load_client([*argv, "--send", "--tail", "7", "--json"], {})
+        assert found == ClientConfig(ticket=KEY, username="ace", sends=True, tail=7, json=True)
+
+    @pytest.mark.parametrize("argv", [["--tail", KEY], [KEY, "--tail"], ["--tail", "--json", KEY]])
+    def test_a_tail_without_a_number_does_not_take_the_key(self, argv: list[str]) -> None:
+        found = load_client(argv, {})
+        assert (found.ticket, found.tail) == (KEY, 0)
 
     def test_the_environment(self) -> None:
         environ = {
@@ -212,6 +229,12 @@ class TestClient:
             ["--user", "ace"],
             ["--nosuch"],
             [KEY, "extra"],
+            [KEY, "--json"],
+            [KEY, "--tail", "--strict"],
+            [KEY, "--send", "--json", "--block"],
+            [KEY, "--send", "--notify-command", "true"],
+            [KEY, "--key-file", "k"],
+            [KEY, "--password", "x", "--password-file", "p"],
         ],
     )
     def test_what_is_wrong(self, argv: list[str]) -> None:
@@ -483,12 +506,12 @@ class TestPassphrase:
     @pytest.mark.parametrize("content", [b"", b"\n", b"\nsecond", b"\xff\n"])
     def test_a_file_without_one(self, tmp_path: Path, content: bytes) -> None:
         path = self.file(tmp_path / "pass", content)
-        with pytest.raises(FileError, match="There is no passphrase in"):
+        with pytest.raises(FileError, match="no line of text that could be Passphrase"):
             load_client([KEY, "--passphrase-file", path], {})
 
     def test_a_file_that_is_not_there_or_not_private(self, tmp_path: Path) -> None:
         path = tmp_path / "pass"
-        with pytest.raises(FileError, match="There is no passphrase in"):
+        with pytest.raises(FileError, match=r"Cannot read .*: No such file"):
             load_client([KEY, "--passphrase-file", str(path)], {})
         self.file(path, b"x")
         path.chmod(0o644)

@@ -157,3 +157,40 @@ def test_a_lock_is_held_until_the_end_of_the_block(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         fail()
     assert is_free()
+
+
+class TestSecret:
+    def test_the_first_line_of_a_private_file(self, tmp_path: Path) -> None:
+        path = tmp_path / "secret"
+        path.write_bytes(b" pass word \r\nnot this\n")
+        path.chmod(0o600)
+        assert files.read_secret(str(path), "Password") == " pass word "
+        path.chmod(0o604)
+        with pytest.raises(FileError, match="Others can read"):
+            files.read_secret(str(path), "Password")
+
+    @pytest.mark.parametrize("data", [b"", b"\n", b"\xff\n", b"x" * 5_000])
+    def test_what_is_no_line_of_text(self, tmp_path: Path, data: bytes) -> None:
+        path = tmp_path / "secret"
+        path.write_bytes(data)
+        path.chmod(0o600)
+        with pytest.raises(FileError, match="holds no line of text"):
+            files.read_secret(str(path), "Password")
+        with pytest.raises(FileError, match="Cannot read"):
+            files.read_secret(str(tmp_path / "none"), "Password")
+        with pytest.raises(FileError, match="Cannot read"):
+            files.read_secret(str(tmp_path), "Password")
+
+    def test_standard_input_is_read_no_further(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        reader, writer = os.pipe()
+        os.write(writer, b"KEY\npassword\nrest")
+        saved = os.dup(0)
+        try:
+            os.dup2(reader, 0)
+            assert files.read_secret("-", "KEY") == "KEY"
+            assert files.read_secret("-", "Password") == "password"
+            assert os.read(0, 9) == b"rest"
+        finally:
+            os.dup2(saved, 0)
+            for fd in (reader, writer, saved):
+                os.close(fd)

@@ -1,0 +1,260 @@
+"""Standard input and output for programs: messages in, rows or JSON out (UX.md 8).
+
+Data goes to standard output and everything else to standard error, which is asked for nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable
+from typing import Final
+
+from common.errors import UsageError
+from common.term import text
+from common.term.complete import Sources
+from common.term.editor import Action
+from common.term.prompt import Answer, Prompt, Reply
+from common.view.feed import Feed
+from common.view.lines import row_of
+from common.view.output import Output
+from common.view.view import Message, Options, Outcome, Presence, Status, no_call, no_sources
+
+_NO_HISTORY: Final = "A pipe keeps no history."
+
+
+class Pipes:
+    """What is said to others goes out of here, and what they say comes in; owned by the loop."""
+
+    is_screen = False
+
+    def __init__(
+        self, room: str, feed: Feed | None, *, is_tail: bool, is_json: bool, most: int = 0
+    ) -> None:
+        """Read with `feed`, if there is one; write if `is_tail`, and end after `most` messages."""
+        self.output_fd = 1
+        self.sources: Callable[[], Sources] = no_sources
+        self.on_call: Callable[[str, float], None] = no_call
+        self.options = Options()
+        self._room = room
+        self._feed = feed
+        self._is_tail = is_tail
+        self._is_json = is_json
+        self._left = most or None
+        self._output = Output(self.output_fd, is_shared=True)
+        encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        self._encoding = "utf-8" if is_json else encoding
+        self._name = ""
+        self._is_over = False
+        self._replies: list[Outcome] = []
+
+    # --- Standard input.
+
+    def receive(self, data: bytes, now: float) -> list[Outcome]:
+        """Take what standard input gave, and return what to send."""
+        return [] if self._feed is None else list(self._feed.receive(data))
+
+    def forget_typed(self) -> None:
+        """Do nothing: there is no input history."""
+
+    def refill(self, content: str, *, is_literal: bool) -> None:
+        """Do nothing: what is not sent is counted."""
+
+    @property
+    def has_keyboard(self) -> bool:
+        """Whether standard input is read at all."""
+        return self._feed is not None
+
+    def ask(self, prompt: Prompt | None) -> None:
+        """Ask at the terminal that started us, and wait for it: there is nothing else to do."""
+        if prompt is None:
+            return
+        # Here, because it is seldom wanted.
+        import getpass
+
+        handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            self._replies.append(Answer(getpass.getpass(prompt.question), is_literal=False))
+        except (EOFError, KeyboardInterrupt, OSError):
+            self._replies.append(Reply.ENDED)
+        finally:
+            signal.signal(signal.SIGINT, handler)
+
+    # --- Standard output.
+
+    def said(self, message: Message) -> None:
+        """Write a message; our own too: then it is in the log."""
+        if not self._is_tail or self._left == 0:
+            return
+        if self._left is not None and not message.is_own:
+            self._left -= 1
+        if not self._is_json:
+            self._put(text.clean(row_of(message)).replace("\n", "\n    "))
+            return
+        kind = "sent" if message.is_own else "direct" if message.is_direct else "message"
+        to = message.to
+        if message.is_direct and not message.is_own:
+            to = self._name
+        is_sure = message.is_verified or message.is_own
+        self._object(
+            kind, message.at_ms, message.name, message.text, to, message.seq, is_verified=is_sure
+        )
+
+    def moved(self, change: Presence) -> None:
+        """Write that somebody came or left, for a program."""
+        if self._is_tail and self._is_json and self._left != 0:
+            kind = "joined" if change.is_coming else "left"
+            self._object(
+                kind,
+                change.at_ms,
+                change.name,
+                change.text,
+                "",
+                change.seq,
+                is_verified=change.is_verified,
+            )
+        elif self._is_tail:
+            _tell(change.text)
+
+    def _object(
+        self,
+        kind: str,
+        at_ms: int,
+        name: str,
+        content: str,
+        to: str,
+        seq: int,
+        *,
+        is_verified: bool,
+    ) -> None:
+        seconds, ms = divmod(at_ms, 1000)
+        clock = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+        row = {
+            "at": f"{clock}.{ms:03}Z",
+            "kind": kind,
+            "room": text.clean(self._room, multiline=False),
+            "seq": seq,
+            "from": text.clean(name, multiline=False),
+            "to": text.clean(to, multiline=False),
+            "verified": is_verified,
+            "text": text.clean(content),
+        }
+        self._put(json.dumps(row, ensure_ascii=False))
+
+    def _put(self, row: str) -> None:
+        self._output.put(f"{row}\n".encode(self._encoding, "replace"))
+
+    # --- Standard error.
+
+    def notice(self, content: str, at_ms: int) -> None:
+        """Tell it on standard error."""
+        _tell(content)
+
+    def tell(self, content: str, at_ms: int) -> None:
+        """Tell it on standard error."""
+        _tell(content)
+
+    def warn(self, content: str, at_ms: int) -> None:
+        """Tell it on standard error, and a program on standard output too."""
+        _tell(content)
+        if self._is_tail and self._is_json and self._left != 0:
+            self._object("warning", at_ms, "", content, "", 0, is_verified=False)
+
+    # --- What a person would see.
+
+    def start(self) -> None:
+        """Do nothing: there is no terminal to take."""
+
+    def stop(self) -> None:
+        """Write what is left."""
+        self._output.drain()
+
+    def suspend(self) -> None:
+        """Do nothing: a pipe is suspended by its shell."""
+
+    def resized(self) -> None:
+        """Do nothing: a pipe has no size."""
+
+    def typed(self, line: int, content: str, to: str, at_ms: int) -> None:
+        """Write nothing: the row comes with the echo."""
+
+    def untyped(self, line: int) -> None:
+        """Write nothing: there was no row."""
+
+    def answer(self, rows: list[str], at_ms: int) -> None:
+        """Write nothing: no command was given."""
+
+    def plain(self, content: str, at_ms: int) -> None:
+        """Write nothing: it greets a person."""
+
+    def status(self, told: Status) -> None:
+        """Note our name, which direct messages are to."""
+        self._name = told.name
+
+    def draw(self, now: float) -> None:
+        """Draw nothing."""
+
+    def apply_options(self) -> None:
+        """Do nothing: no option is about pipes."""
+
+    def find(self, content: str) -> bool:
+        """Refuse; so do the next five."""
+        raise UsageError(_NO_HISTORY)
+
+    def to_unread(self) -> bool:
+        """Refuse."""
+        raise UsageError(_NO_HISTORY)
+
+    def clear(self) -> None:
+        """Refuse."""
+        raise UsageError(_NO_HISTORY)
+
+    def copy(self, count: int, *, with_names: bool) -> None:
+        """Refuse."""
+        raise UsageError(_NO_HISTORY)
+
+    def copy_urls(self) -> None:
+        """Refuse."""
+        raise UsageError(_NO_HISTORY)
+
+    def edit(self) -> None:
+        """Refuse."""
+        raise UsageError(_NO_HISTORY)
+
+    # --- The loop.
+
+    def flush(self) -> None:
+        """Write what the reader takes."""
+        self._output.flush()
+
+    @property
+    def unwritten_bytes(self) -> int:
+        """What the reader has not taken yet."""
+        return len(self._output)
+
+    @property
+    def _ends(self) -> bool:
+        """Whether there is nothing more to do: all was written that was wanted, or nobody reads."""
+        return self._is_tail and (self._left == 0 or self._output.is_broken) and not self._is_over
+
+    def deadline(self) -> float | None:
+        """Return when `tick` is next wanted: at once, or never."""
+        return 0.0 if self._ends or self._replies else None
+
+    def tick(self, now: float) -> list[Outcome]:
+        """Leave once that is due."""
+        replies, self._replies = self._replies, []
+        if not self._ends:
+            return replies
+        self._is_over = True
+        return [*replies, Action.QUIT]
+
+
+def _tell(content: str) -> None:
+    try:
+        sys.stderr.write(text.clean(content) + "\n")
+        sys.stderr.flush()
+    except (OSError, ValueError, AttributeError):
+        pass  # there is no standard error

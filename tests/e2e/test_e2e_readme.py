@@ -1,0 +1,158 @@
+"""README does what it says: its commands, its bot and its proxy are run as they stand there.
+
+What needs a program of the distribution is skipped without it, but not in CI, which installs it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.harness import ROOT, House, Lines, Program, Relay
+from tests.e2e.test_e2e_network import certificate
+
+README = (ROOT / "README.md").read_text()
+IS_CI = bool(os.environ.get("TERMCHAT_CI"))
+SBIN = f"{os.environ['PATH']}{os.pathsep}/usr/sbin"
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+def command(start: str) -> str:
+    """Return README's command that begins so, without its comment."""
+    rows = [row for block in blocks("sh") for row in block.splitlines()]
+    (found,) = [row for row in rows if row.startswith(start)]
+    return found.partition(" #")[0].strip()
+
+
+def needed(program: str) -> str:
+    """Return the path of a program, or skip the test."""
+    path = shutil.which(program, path=SBIN)
+    if path is None and not IS_CI:
+        pytest.skip(f"there is no {program}")
+    assert path is not None, f"CI has no {program}"
+    return path
+
+
+@pytest.fixture
+def desk(house: House) -> Path:
+    """Return a directory as README leaves it: the scripts, and an environment for them."""
+    for name in ("client.py", "server.py", "common", "requirements.txt"):
+        (house.path / name).symlink_to(ROOT / name)
+    python = house.path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    return house.path
+
+
+def run(house: House, line: str, relay: Relay) -> Program:
+    """Run a command of README's as a shell would, with a KEY for KEY."""
+    return Program(house, ["/bin/sh", "-c", re.sub(r"\bKEY\b", relay.ticket, line)])
+
+
+def test_programs_are_joined_by_pipes(house: House, desk: Path) -> None:
+    needed("jq")
+    needed("make")
+    (desk / "Makefile").write_text("all:\n\t@echo compiled\n\t@echo warned >&2\n")
+    (desk / "notes.txt").write_text("first\nsecond\n")
+    relay = house.relay()
+    tail = run(house, command(".venv/bin/python client.py KEY --tail --json"), relay)
+    waiter = run(house, command(".venv/bin/python client.py KEY --tail 1"), relay)
+    relay.wait_for("[Connected]", 2)
+    build = run(house, command("make 2>&1 |"), relay)
+    assert build.ended() == 0
+    notes = run(house, command(".venv/bin/python client.py KEY --send --block"), relay)
+    assert notes.ended() == 0
+    tail.wait_for("second")
+    assert "build: compiled" in tail.rows
+    assert "warned" in "\n".join(tail.rows)
+    assert waiter.ended() == 0
+    assert "compiled" in waiter.rows[0]
+
+
+def test_the_bot_answers(house: House, desk: Path) -> None:
+    (source,) = blocks("python")
+    assert source.count("\n") < 30
+    (desk / "bot.py").write_text(source)
+    relay = house.relay()
+    ace = house.bot(relay, "ace")
+    bot = Program(house, [sys.executable, "bot.py", relay.ticket])
+    house.until(lambda: ace.conversation.members == 2, lambda: repr(bot.errors))
+    ace.say("!time")
+    house.until(lambda: any(re.fullmatch(r"It is \d\d:\d\d\.", said) for said in ace.heard))
+
+
+def test_two_people_talk_through_nginx(house: House) -> None:
+    nginx = needed("nginx")
+    relay = house.relay("--host", "127.0.0.1", "--trust-proxy", "127.0.0.1")
+    pem = certificate(house.path)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    (site,) = blocks("nginx")
+    site = site.replace("listen 443", f"listen 127.0.0.1:{port}")
+    site = site.replace("127.0.0.1:1719", f"127.0.0.1:{relay.port}")
+    site = re.sub(r"/etc/letsencrypt\S+\.pem", str(pem), site)
+    seconds = re.findall(r"proxy_read_timeout (\d+)s", site)
+    assert int(seconds[0]) > 40
+    temporary = "".join(
+        f"{kind}_temp_path {house.path}/{kind};"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    conf = house.path / "nginx.conf"
+    conf.write_text(
+        f"daemon off; master_process off; pid {house.path}/nginx.pid; error_log stderr notice;\n"
+        f"events {{}} http {{ access_log off; {temporary}\n{site}}}\n"
+    )
+    proxy = Program(house, [nginx, "-p", str(house.path), "-c", str(conf)])
+    house.until(lambda: "getrlimit" in proxy.err.decode(), lambda: repr(proxy.errors))
+    through = ("--url", f"wss://localhost:{port}/", "--cafile", str(pem))
+    ace = house.lines(relay.key, "ace", *through)
+    ace.wait_for("You are connected as `ace`.")
+    # Who comes through the proxy is shown, and throttled, as the one it names.
+    relay.wait_for("Username: ace  Address: 127.0.0.1  ")
+    bea = house.lines(relay.key, "bea", *through)
+    ace.wait_for("bea joined")
+    bea.say("through two kinds of encryption")
+    ace.wait_for("bea: through two kinds of encryption")
+    ace.end_input()
+    assert ace.ended() == 0
+
+
+@pytest.mark.skipif(not IS_CI, reason="installs packages from the network; set TERMCHAT_CI")
+def test_a_cold_machine_talks_by_readme_alone(house: House) -> None:
+    home = house.path / "home"
+    home.mkdir()
+    git = needed("git")
+    subprocess.run([git, "clone", "-q", str(ROOT), str(house.path / "termchat")], check=True)
+    start = command("python3 -m venv .venv && .venv/bin/pip install -q -r requirements.txt")
+    cold: dict[str, str | None] = {
+        "HOME": str(home),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    enter = f"cd {house.path / 'termchat'} && "
+    relay = Program(house, ["/bin/sh", "-c", f"{enter}{start}"], env=dict(cold))
+    for _ in range(6):
+        try:
+            relay.wait_for("Key: ")
+            break
+        except AssertionError:
+            assert relay.is_running, relay.errors
+    key = next(row for row in relay.rows if row.startswith("Key: ")).removeprefix("Key: ")
+    ace_line = command(".venv/bin/python client.py KEY --username ace")
+    people: list[Lines] = []
+    for line in (ace_line, ace_line.replace("ace", "bea")):
+        shell = ["/bin/sh", "-c", f"{enter}{line.replace('KEY', key)}"]
+        people.append(Lines(house, shell, env=cold | {"HOME": f"{home}-{len(people)}"}))
+        people[-1].wait_for("You are connected")
+    people[1].say("hello ace")
+    people[0].wait_for("bea: hello ace")
