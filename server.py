@@ -2031,7 +2031,8 @@ class Operators:
         if not order.target:
             return by.room.name if by.room is not None else ""
         name = names.room_from_user(order.target)
-        if name and self._gate.room(name) is None and name not in self._rules.locked:
+        has_rule = name in self._rules.locked or name in self._rules.slow_s
+        if name and self._gate.room(name) is None and not has_rule:
             raise UsageError(f"There is no room {order.target}. /rooms lists them.")
         return name
 

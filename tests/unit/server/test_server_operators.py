@@ -364,6 +364,16 @@ class TestRooms:
         assert not relay.rules.locked
         assert not relay.rules.slow_s
 
+    def test_a_room_that_all_have_left_keeps_its_rule_until_it_is_ended(self, relay: Relay) -> None:
+        ace = relay.enter("ace", "den")
+        relay.obey("/slow 5 den")
+        left = ace.room.leave(ace.seat.session, Reason.LEFT, T, AT_MS)
+        assert left is not None
+        relay.gate.release(left)
+        assert relay.obey("/rooms") == ["lobby: 0 here", "den: 0 here, slow 5 s"]
+        assert relay.obey("/slow 0 den") == ["Done. Nobody is there."]
+        assert relay.obey("/rooms") == ["lobby: 0 here"]
+
     def test_the_console_means_the_lobby(self, relay: Relay) -> None:
         assert relay.obey("/lock") == ["Done. Nobody is there."]
         assert relay.knock("ace") == 423
