@@ -1894,6 +1894,9 @@ class Operators:
         _check_room_for(len(self._rules.bans))
         # The ban first: whoever joins meanwhile finds it.
         self._rules.ban(Ban(identity, digits, name, until_ms, by.name, order.text))
+        if digits != order.target and _is_fingerprint(order.target):
+            # Somebody called as it reads must not take the ban for whoever was meant.
+            self._rules.ban(Ban(None, order.target, "", until_ms, by.name, order.text))
         found = self._gate.names_of(identity) if identity is not None else []
         what = f"banned {name or digits}{_for(order.for_s)}{_because(order.text)}"
         rooms = [self._remove(held, by, order, now, at_ms) for held in found]
@@ -1990,7 +1993,7 @@ class Operators:
     def _whom(self, target: str) -> tuple[bytes | None, str, str]:
         """Return identity, if it is known, fingerprint and name of whoever is or was here."""
         key, known = names.key(target), self._gate.known()
-        is_digits = len(target) == DIGITS and target.isascii() and target.isdigit()
+        is_digits = _is_fingerprint(target)
         for held in known if is_digits else ():
             if fingerprint(held.identity, held.username) == target:
                 return held.identity, target, held.username
@@ -2125,6 +2128,10 @@ class Operators:
 
 DIGITS: Final = 30
 """Of a fingerprint."""
+
+
+def _is_fingerprint(target: str) -> bool:
+    return len(target) == DIGITS and target.isascii() and target.isdigit()
 
 
 def _nobody(name: str) -> UsageError:

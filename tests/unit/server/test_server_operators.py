@@ -224,6 +224,16 @@ class TestRemoving:
         relay.obey(f"/unban {digits('eve')}")
         assert relay.knock("eve") is None
 
+    def test_whoever_is_called_as_a_fingerprint_reads_takes_no_ban_for_it(
+        self, relay: Relay
+    ) -> None:
+        relay.enter(digits("eve"), who="friend")
+        relay.obey(f"/ban {digits('eve')}")
+        assert relay.knock("fay", who="friend") == 403
+        assert relay.knock("eve") == 403
+        relay.obey(f"/unban {digits('eve')}")
+        assert relay.knock("eve") is None
+
     def test_bans(self, relay: Relay) -> None:
         assert relay.obey("/bans") == ["Nobody is banned."]
         relay.enter("eve")
