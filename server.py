@@ -300,8 +300,8 @@ class Book:
                 rules.slow_s[_str(room)] = _int(slow_s)
         rules.motd = _str(found["motd"])
 
-    def save(self, rules: Rules, given: Iterable[str]) -> None:
-        """Write the rules; operators `given` at the start are not ours to keep.
+    def save(self, rules: Rules, unkept: Iterable[str]) -> None:
+        """Write the rules; operators `unkept` are named at each start.
 
         Raises:
             FileError: if the file cannot be written; it is unchanged then.
@@ -314,7 +314,7 @@ class Book:
                 for b in rules.bans
             ],
             "muted": [[who.hex(), *mute] for who, mute in rules.muted.items()],
-            "operators": [[d, name] for d, name in rules.operators.items() if d not in given],
+            "operators": [[d, name] for d, name in rules.operators.items() if d not in unkept],
             "rooms": [[room, room in rules.locked, rules.slow_s.get(room, 0)] for room in rooms],
             "motd": rules.motd,
         }
@@ -1812,6 +1812,8 @@ class Operators:
         self._stop = stop
         if book is not None:
             book.load(rules)
+        self._unkept = set(self._given - rules.operators.keys())
+        """Operators by `--operator` alone: no `/op` made them any."""
         for digits in self._given:
             rules.operators.setdefault(digits, "")
         rules.is_hushing = bool(rules.muted or rules.slow_s)
@@ -1961,6 +1963,7 @@ class Operators:
             raise UsageError(f"{held.username} is an operator already. Nothing was changed.")
         _check_room_for(len(self._rules.operators))
         self._rules.operators[digits] = held.username
+        self._unkept.discard(digits)
         self._say(by, f"made {held.username} an operator", self._gate.room(held.room))
         return self._keep()
 
@@ -2102,7 +2105,7 @@ class Operators:
         if self._book is None:
             return []
         try:
-            self._book.save(self._rules, self._given)
+            self._book.save(self._rules, self._unkept)
         except FileError as problem:
             return [f"{problem} It holds until the relay stops."]
         return []

@@ -454,6 +454,20 @@ class TestBook:
         assert after.knock("fay", "den") == 423
         assert (tmp_path / "rules").stat().st_mode & 0o077 == 0
 
+    def test_an_op_survives_a_start_that_names_it_too(self, tmp_path: Path) -> None:
+        book, given = Book(tmp_path / "rules"), (digits("ace"),)
+        relay = Relay(book)
+        relay.enter("ace")
+        relay.obey("/op ace")
+        Relay(book, given).obey("/motd hi")
+        assert Relay(book).rules.operators == {digits("ace"): "ace"}
+        relay = Relay(book, given)
+        relay.enter("ace")
+        relay.obey("/deop ace")
+        assert Relay(book).rules.operators == {}
+        relay.obey("/op ace")
+        assert Relay(book).rules.operators == {digits("ace"): "ace"}
+
     def test_a_ban_that_ended_meanwhile(self, tmp_path: Path) -> None:
         book = Book(tmp_path / "rules")
         relay = Relay(book)
