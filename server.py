@@ -2052,7 +2052,7 @@ class Operators:
     def _who(self, by: By, order: Order) -> list[str]:
         if order.target or by.room is not None:
             room = self._gate.room(self._room_name(by, order))
-            return self._members(room) if room is not None else ["Nobody is there."]
+            return _listed(self._members(room)) if room is not None else ["Nobody is there."]
         rows = [row for room in self._gate.rooms for row in self._members(room)]
         return _listed(rows) or ["Nobody is here."]
 

@@ -412,6 +412,15 @@ class TestRooms:
         assert len(listed) == 51
         assert listed[-1] == "and 10 more"
 
+    def test_a_room_of_many_is_no_flood(
+        self, relay: Relay, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(server, "ROW_CHARS", 5)
+        for n in range(9):
+            relay.enter(f"ace{n}", "den")
+        monkeypatch.setattr(server, "ROWS_TOLD", 3)
+        assert len(relay.obey("/who den")) == 4
+
     def test_motd_password_and_stop(self, relay: Relay) -> None:
         ace = relay.enter("ace")
         relay.obey("/op ace")
