@@ -318,7 +318,9 @@ class Book:
             "rooms": [[room, room in rules.locked, rules.slow_s.get(room, 0)] for room in rooms],
             "motd": rules.motd,
         }
-        files.replace_private(self._path, json.dumps(content, indent=1).encode())
+        # As text, not escaped: as many rules as there may be stay within what is read again.
+        shown = json.dumps(content, indent=1, ensure_ascii=False)
+        files.replace_private(self._path, shown.encode())
 
 
 def _str(value: object) -> str:

@@ -19,7 +19,19 @@ from common.log.memory import MemoryLog
 from common.wire import orders, records
 from common.wire.orders import Word
 from common.wire.records import Hello, Kind, Reason
-from server import FOREVER_MS, NO_OPERATOR, Book, By, Gate, Mute, Operators, Rules, SeatState, Told
+from server import (
+    FOREVER_MS,
+    NO_OPERATOR,
+    Ban,
+    Book,
+    By,
+    Gate,
+    Mute,
+    Operators,
+    Rules,
+    SeatState,
+    Told,
+)
 from tests.unit.server.people import AT_MS, ROOM_ID, Member, T, card, hello, identity
 
 
@@ -493,6 +505,22 @@ class TestBook:
         assert problem.startswith("Cannot write ")
         assert problem.endswith("It holds until the relay stops.")
         assert relay.knock("eve") == 403
+
+    def test_as_many_rules_as_there_may_be_are_read_again(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        count = server.MAX_RULES // 100
+        monkeypatch.setattr("common.files.MAX_PRIVATE_BYTES", 16 * 1024 * 1024 // 100)
+        name, reason = "\U00010300" * 16, "\U00010300" * (records.MAX_COMMAND_BYTES // 4)
+        rules = Rules()
+        for n in range(count):
+            who, shown = n.to_bytes(32), f"{n:030}"
+            rules.removed[who] = Ban(who, shown, name, FOREVER_MS, name, reason)
+            rules.muted[who], rules.operators[shown] = Mute(name, FOREVER_MS), name
+        book, found = Book(tmp_path / "rules"), Rules()
+        book.save(rules, ())
+        book.load(found)
+        assert kept(found) == kept(rules)
 
     def test_others_may_not_read_it(self, tmp_path: Path) -> None:
         book = Book(tmp_path / "rules")
