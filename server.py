@@ -2247,6 +2247,8 @@ class Office:
             item = self._waiting.get(timeout=wait_s if wait_s is None else max(0.0, wait_s))
             by, line = item or (by, line)
         except queue.Empty:
+            if not self._is_due():
+                return  # and nothing to write
             item = None
         if self._is_stopping:
             return

@@ -190,6 +190,27 @@ def test_too_many_orders_are_refused(world: World, monkeypatch: pytest.MonkeyPat
     assert world.relay.rows.count("Too many orders wait. Nothing was changed.") == 3
 
 
+def test_nothing_is_written_until_something_changes(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    office = world.relay.server.office
+    kept: list[bool] = []
+
+    def keep() -> list[str]:
+        kept.append(True)
+        return []
+
+    monkeypatch.setattr(office._operators, "_keep", keep)
+    orders(world, f"/ban {fingerprint(EVE.public, 'eve')} 1h")
+    for _ in range(3):
+        office.turn(0)
+    assert kept == [True]
+    # One that has come and is known from now on is a change.
+    assert Raw(world).status == 403
+    world.relay.turn()
+    assert kept == [True, True]
+
+
 def test_an_order_that_breaks_something_breaks_nothing_else(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
