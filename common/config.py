@@ -102,7 +102,7 @@ _KEYS = {
 }
 """Not home and log: a downloaded folder must not choose where we write. Nor operators."""
 _SECRETS = ("fernet_key", "key", "password")
-_OURS = re.compile(rb"^[ \t]*\[(parameters|client|server)\]", re.MULTILINE)
+_OURS = re.compile(rb"^(?:\xef\xbb\xbf)?[ \t]*\[(parameters|client|server)\]", re.MULTILINE)
 _WORDS = {"yes": True, "on": True, "true": True, "1": True}
 _WORDS |= {"no": False, "off": False, "false": False, "0": False}
 

@@ -339,6 +339,12 @@ class TestFile:
         assert load_server([], {}).warnings == expected
         assert load_client([KEY], {}).warnings == expected
 
+    def test_a_byte_order_mark_hides_nothing(self) -> None:
+        write(f"\ufeff{PARAMETERS}")
+        peer = load_client([], {}).peer
+        assert peer is not None
+        assert peer.port == 50_233
+
     def test_a_file_of_another_program_is_left_alone(self) -> None:
         write("[video]\nwidth = 640\nnonsense\n", mode=0o666)
         assert load_server([], {}) == ServerConfig(hosts=("localhost",))
