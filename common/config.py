@@ -369,7 +369,11 @@ def load_client(argv: Sequence[str], environ: Mapping[str, str]) -> ClientConfig
     variables = {name: environ.get(f"TERMCHAT_{name.upper()}") for name in ("key", "password")}
     merged = _merge(parser, argv, "client", sources, variables)
     peer, username = None, merged.username
-    key = _key(parser, given) or parser.get_default("key") or ""
+    told = _key(parser, given)
+    key = told or parser.get_default("key") or ""
+    url: str = merged.url
+    if not given.url and "@" in (told or variables["key"] or ""):
+        url = ""  # a file does not send elsewhere who was told where to go
     password = _password(parser, given)
     mode = "listen" if given.listen else "connect" if given.connect else ""
     if mode and given.key:
@@ -385,7 +389,7 @@ def load_client(argv: Sequence[str], environ: Mapping[str, str]) -> ClientConfig
         ticket=key,
         username=username,
         password=merged.password if password is None else password,
-        url=merged.url,
+        url=url,
         room=names.room_from_user(merged.room) if merged.room else "",
         home=home,
         ephemeral=merged.ephemeral,

@@ -262,6 +262,15 @@ class TestFile:
         assert (found.ticket, found.password, found.username) == ("flag", "", "bea")
         assert load_client([""], {}).ticket == KEY
 
+    def test_an_address_with_the_key_beats_the_one_of_the_file(self) -> None:
+        write("[client]\nurl = ws://elsewhere:1/\n")
+        key = f"{KEY}@here:5"
+        assert load_client([key], {}).url == load_client([], {"TERMCHAT_KEY": key}).url == ""
+        assert load_client([key, "--url", "ws://flag/"], {}).url == "ws://flag/"
+        assert load_client([KEY], {"TERMCHAT_KEY": key}).url == "ws://elsewhere:1/"
+        write(f"[client]\nkey = {key}\nurl = ws://elsewhere:1/\n")
+        assert load_client([], {}).url == "ws://elsewhere:1/"
+
     def test_every_value_of_the_server(self) -> None:
         write(
             "[server]\npassword = x\nport = 5\nhost = a, ::1\nroom-size = 7\nrooms = 0\n"
