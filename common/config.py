@@ -92,15 +92,17 @@ Examples:
 OPTIONS = ("mouse", "joins", "bell", "notify", "notify_words")
 """What `/set` sets, as `common.view.view` knows it."""
 _RUN = "notify_command"
+_DATA = "data"
 _CLIENT = ("key", "username", "password", "url", "room", "ephemeral", "plain", "color")
-_SERVER = ("password", "port", "host", "room_size", "rooms", "threads", "grace", "data")
+_SERVER = ("password", "port", "host", "room_size", "rooms", "threads", "grace", _DATA)
 _LIMITS = ("rate", "burst", "inbound")
 _KEYS = {
     "parameters": frozenset(("ip", "port", "fernet_key", "username")),
     "client": frozenset((*_CLIENT, *OPTIONS, _RUN)),
     "server": frozenset((*_SERVER, *_LIMITS)),
 }
-"""Not home and log: a downloaded folder must not choose where we write. Nor operators."""
+"""Not home and log: a downloaded folder must not choose where we write. Nor operators, whom the
+folder of `data` names too, beside the relay key: hence that is taken from --config only."""
 _SECRETS = ("fernet_key", "key", "password")
 _OURS = re.compile(rb"^(?:\xef\xbb\xbf)?[ \t]*\[(parameters|client|server)\]", re.MULTILINE)
 _WORDS = {"yes": True, "on": True, "true": True, "1": True}
@@ -554,6 +556,8 @@ def _read(path: Path, *, is_named: bool, may_run: bool) -> _Source | None:
     if command and not may_run:
         warnings.append(f"{_RUN} is not taken from {path}, only from --config or your home folder.")
         command = ""
+    if not may_run and sections.get("server", {}).pop(_DATA, ""):
+        warnings.append(f"{_DATA} is not taken from {path}, only from --config.")
     return _Source(path, sections, command, warnings)
 
 

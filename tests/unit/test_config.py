@@ -289,7 +289,8 @@ class TestFile:
             burst=9.0,
             inbound_bytes_s=65_536.0,
         )
-        assert load_server([], {}) == expected
+        path = ["--config", "config.ini"]
+        assert load_server(path, {}) == expected
         argv = ["--host", "b", "--port", "6", "--password", "flag"]
         found = load_server(argv, {"TERMCHAT_PASSWORD": "env"})
         assert (found.hosts, found.port, found.password) == (("b",), 6, "flag")
@@ -327,6 +328,15 @@ class TestFile:
         assert (found.notify_command, found.warnings) == ("rm", ())
         home = write("[client]\nnotify_command = say\n", tmp_path / "home/config.ini")
         assert load_client([KEY, "--home", str(home.parent)], {}).notify_command == "say"
+
+    def test_nor_does_it_name_operators_or_the_key_of_a_relay(self) -> None:
+        write("[server]\ndata = d\nport = 5\n")
+        found = load_server([], {})
+        assert (found.data, found.port) == (None, 5)
+        assert found.warnings == ("data is not taken from config.ini, only from --config.",)
+        assert load_server(["--data", "e"], {}).data == Path("e")
+        found = load_server(["--config", "config.ini"], {})
+        assert (found.data, found.warnings) == (Path("d"), ())
 
     def test_nor_does_it_choose_where_we_write(self) -> None:
         write("[client]\nhome = /somewhere\nlog = /somewhere/else\nlisten = yes\n")
