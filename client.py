@@ -754,11 +754,7 @@ def _peer_mode(settings: config.ClientConfig, peer: config.PeerConfig) -> int:
         where = f"fernet_key in [parameters] of {peer.file}"
         raise UsageError(f"{where} is not 32 bytes in base64. Copy it again.") from None
     _print(f"Your IP and port are: {_shown(peer.ip)}:{peer.port}")
-    try:
-        peer, host, port = _answers(peer)
-    except KeyboardInterrupt:
-        _print("")
-        return EXIT_INTERRUPTED
+    peer, host, port = _answers(peer)
     listener = _listener(peer) if peer.mode == "listen" else None
     key = RelayKey.from_private(keys.static_private).public
     invitation = ticket.encode(ticket.Ticket(key, keys.secret, host, port))
@@ -987,7 +983,8 @@ def main(argv: list[str]) -> int:
     except TermchatError as problem:
         _say(str(problem))
         return _exit_code(problem)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # at a question, or before the loop takes signals
+        _print("")
         return EXIT_INTERRUPTED
     return _run(Client(settings, view, member), _print if settings.check else _say)
 

@@ -207,6 +207,14 @@ def test_ctrl_c_leaves_at_a_prompt_and_in_the_chat(house: House) -> None:
     assert laptop.rows[-1] == "Connection closed by peer."
 
 
+def test_ctrl_c_while_it_starts(house: House) -> None:
+    desktop = Peers(house).lines("desktop", "--listen")
+    desktop.wait_for("Your IP and port are:")  # what it needs is imported after that
+    desktop.signal(signal.SIGINT)
+    assert desktop.ended() == 130
+    assert "Traceback" not in "".join(desktop.errors)
+
+
 def test_what_is_recorded_tells_nothing_and_replays_to_nothing(house: House) -> None:
     peers = Peers(house)
     desktop = peers.lines("desktop", "--listen")
