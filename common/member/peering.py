@@ -83,6 +83,10 @@ class PeerDesk(Desk):
             goodbye = ""
         super().quit(goodbye)
 
+    def _operate(self, order: str) -> None:
+        """Refuse an order here: the relay's answer would be a notice, which is not shown."""
+        raise UsageError("Without a server nobody is in charge. Nothing was changed.")
+
     def _show(self, event: Event) -> None:
         match event:
             case Came():

@@ -109,6 +109,16 @@ def test_what_was_not_sent_by_then_is_told() -> None:
         assert (at.desk.exit_code, at.desk.last_words) == (1, "1 line was not delivered.")
 
 
+def test_whoever_gives_an_order_is_told_that_nobody_can() -> None:
+    with World(NAMES, IDENTITIES) as world:
+        view = View()
+        at = connected(world, view)
+        for order in ("/kick phone", "/who lobby", "/stop"):
+            view.rows.clear()
+            at.type(order)
+            assert view.rows == ["Without a server nobody is in charge. Nothing was changed."]
+
+
 def test_a_screen_stays_to_be_read() -> None:
     with World(NAMES, IDENTITIES) as world:
         view = View()
