@@ -1822,7 +1822,7 @@ class Operators:
 
     def obey(self, by: By, line: str, now: float, at_ms: int) -> list[str]:
         """Carry out what was typed; return what its giver alone is told."""
-        if not self._may(by):
+        if not self.may(by):
             return [NO_OPERATOR]
         if line.strip() == "/help":
             return [f"{orders.usage(word)}: {form.meaning}" for word, form in FORMS.items()]
@@ -1831,7 +1831,8 @@ class Operators:
         except UsageError as problem:
             return [str(problem)]
 
-    def _may(self, by: By) -> bool:
+    def may(self, by: By) -> bool:
+        """Tell whether somebody is an operator now; called from any thread."""
         seat = by.seat
         return seat is None or (
             seat.state is not SeatState.GONE
@@ -2217,7 +2218,9 @@ class Office:
 
     def hear(self, by: By, line: str) -> None:
         """Take an order; called from any thread."""
-        if self._waiting.qsize() < MAX_ORDERS:
+        if not self._operators.may(by):
+            self._answer(by, NO_OPERATOR)  # at once: they must not fill the queue of those who may
+        elif self._waiting.qsize() < MAX_ORDERS:
             self._waiting.put((by, line))
         else:
             self._answer(by, "Too many orders wait. Nothing was changed.")

@@ -211,6 +211,18 @@ def test_nothing_is_written_until_something_changes(
     assert kept == [True, True]
 
 
+def test_who_is_no_operator_fills_no_queue(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.MAX_ORDERS", 2)
+    eve = Raw(world).join()
+    office = world.relay.server.office
+    for _ in range(9):
+        office.hear(By.member(eve.conn.seat, world.room), "/rooms")  # type: ignore[arg-type]
+    orders(world, "/rooms")
+    assert world.relay.rows[-1] == "lobby: 3 here"
+    eve.flow()
+    assert notices(eve) == ["Only an operator can do that. Nothing was changed."] * 9
+
+
 def test_an_order_that_breaks_something_breaks_nothing_else(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -555,7 +555,7 @@ def test_any_orders_keep_the_relay_whole(
     for line, by in lines:
         before = kept(relay.rules)
         giver = members[by] if by else None
-        was = giver is None or relay.operators._may(By.member(giver.seat, giver.room))
+        was = giver is None or relay.operators.may(By.member(giver.seat, giver.room))
         rows = relay.obey(line, giver)
         changed = before != kept(relay.rules)
         assert was or (rows == [NO_OPERATOR] and not changed and not relay.told)
