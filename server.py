@@ -2891,7 +2891,7 @@ class LogQueue(logging.handlers.QueueHandler):
         Raises:
             FileError: if it cannot be used.
         """
-        self._lines: queue.Queue[logging.LogRecord] = queue.Queue(LOG_WAITING)
+        self._lines: queue.Queue[logging.LogRecord] = queue.Queue()
         super().__init__(self._lines)
         self._file = LogFile(path, on_trouble)
         self._writer = logging.handlers.QueueListener(self._lines, self._file)
@@ -2903,8 +2903,8 @@ class LogQueue(logging.handlers.QueueHandler):
         self._writer.start()
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        """Queue a line, if there is room for it."""
-        with contextlib.suppress(queue.Full):
+        """Queue a line, if there is room for it; for the mark of the end there always is."""
+        if self._lines.qsize() < LOG_WAITING:
             self._lines.put_nowait(record)
 
     def stop(self) -> None:

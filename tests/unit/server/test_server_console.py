@@ -60,7 +60,10 @@ class TestLog:
         for number in range(9):
             log.handle(line("number=%d", number))
         assert log._lines.qsize() == 5
-        log._file.close()
+        log._writer.enqueue_sentinel()  # as when it stops with its thread behind
+        log.start()
+        log.stop()
+        assert path.read_text().count("number=") == 5
 
     def test_a_disk_that_is_full_is_told_once(self, path: Path) -> None:
         class Full(io.StringIO):
