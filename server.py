@@ -636,6 +636,7 @@ class Seat:
         left_at: seq of its own LEAVE, if it asked for one: the last record it is given.
         passed: FETCH and CHUNK records on their way to it.
         why: what it is told if it was removed.
+        refused: the chain of which a message was refused on this connection, by whom it went to.
     """
 
     number: MemberId
@@ -651,6 +652,7 @@ class Seat:
     passed: list[bytes] = field(default_factory=list)
     passed_bytes: int = 0
     why: str = ""
+    refused: dict[MemberId, bytes] = field(default_factory=dict)
 
     @property
     def username(self) -> str:
@@ -830,6 +832,7 @@ class Room:
             seat.cursor = cursor
             seat.passed.clear()
             seat.passed_bytes = 0
+            seat.refused.clear()
             missed_mail = count - (self._log.room_seq - join.room_seq)
             seat.missed = (self._log.room_seq, Seq(join.mail_seq + missed_mail))
             welcome = self._welcome(seat, is_resumed=True, count=count, h=h)
@@ -869,7 +872,9 @@ class Room:
             if seat.state is not SeatState.SEATED or seat.holder is not holder:
                 return []
             self._roster.check(seat, record, self._log.room_seq)
-            if self._rules.is_hushing and (why := self._hush(seat, record, now, at_ms)):
+            is_hushing = self._rules.is_hushing or seat.refused
+            if is_hushing and (why := self._hush(seat, record, now, at_ms)):
+                seat.refused[record.to] = records.message_chain(record.body)
                 return [records.refusal(record, why)]
             if record.kind is Kind.MESSAGE and not record.to:
                 self._append(Kind.MESSAGE, seat.number, record.body, now, at_ms)
@@ -926,6 +931,9 @@ class Room:
         mute = rules.muted.get(identity)
         if mute is not None and at_ms < mute.until_ms:
             return f"You are muted{_until(mute.until_ms)}."
+        if seat.refused.get(record.to) == records.message_chain(record.body):
+            # Its echo would pass for that of the other, if the REFUSAL is lost; others see a gap.
+            return "A line before it was refused."
         slow_s = rules.slow_s.get(self.name, 0)
         if not slow_s or record.to:
             return ""

@@ -389,6 +389,11 @@ def leave_reason(body: bytes) -> Reason:
         raise ProtocolError(f"LEAVE for reason {body[0]}") from None
 
 
+def message_chain(body: bytes) -> bytes:
+    """Return the `chain` field of a MESSAGE, as it stands."""
+    return body[:4]
+
+
 def message_seen(body: bytes) -> Seq:
     """Return the `seen` field of a MESSAGE, which the relay checks too (PROTOCOL.md 5.3)."""
     return Seq(int.from_bytes(body[8:16]))

@@ -9,6 +9,7 @@ import pytest
 
 from common.crypto import ticket
 from common.crypto.identity import Identity, fingerprint
+from common.member.conversation import Phase, Said
 from common.wire import records
 from common.wire.link import State
 from common.wire.records import RELAY, Kind, Reason, Sent, Seq
@@ -209,6 +210,28 @@ def test_nothing_is_written_until_something_changes(
     assert Raw(world).status == 403
     world.relay.turn()
     assert kept == [True, True]
+
+
+@pytest.mark.parametrize("is_direct", [False, True])
+def test_a_refusal_that_is_lost_takes_nothing_along(world: World, is_direct: bool) -> None:
+    ace, bea = world.people
+    peer = next(iter(ace.conv.peers.values())) if is_direct else None
+    ace.say(peer)
+    world.settle()
+    connection = ace.connection
+    assert connection is not None
+    for order in ("/mute ace", "/unmute ace"):  # the way back is dead meanwhile
+        orders(world, order)
+        ace.say(peer)
+        ace.turn()
+        connection.up.carry()
+        world.relay.turn()
+    ace.notice()
+    world.settle()
+    assert ace.conv.phase is Phase.LIVE
+    for person in (ace, bea):
+        said = [event.text for event in person.events if isinstance(event, Said)]
+        assert said == ["ace 0", "ace 1", "ace 2"]
 
 
 def test_who_is_no_operator_fills_no_queue(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -274,10 +274,11 @@ class TestRemoving:
 
 
 class TestHushing:
-    def refused(self, member: Member, *, to: int = 0, now: float = T) -> str:
-        """Say something; return why it was refused, or ""."""
+    def refused(self, member: Member, *, to: int = 0, now: float = T, chain: int = 0) -> str:
+        """Say something, on a new chain if none is named; return why it was refused, or ""."""
         seq = member.room._log.room_seq
-        body = bytes([7] * 8) + seq.to_bytes(8) + bytes(80)
+        head = chain.to_bytes(4) if chain else secrets.token_bytes(4)
+        body = head + bytes([7] * 4) + seq.to_bytes(8) + bytes(80)
         replies = member.send(Kind.MESSAGE, body, to=to, now=now)
         if not replies:
             assert member.room._log.room_seq == seq + (not to)
@@ -337,6 +338,21 @@ class TestHushing:
         relay.obey("/slow 0")
         assert not self.refused(ace, now=T + 31)
         assert relay.obey("/slow 0") == ["It is so already. Nothing was changed."]
+
+    def test_what_follows_on_the_chain_is_refused_too(self, relay: Relay) -> None:
+        ace, bea = relay.enter("ace"), relay.enter("bea")
+        relay.obey("/mute ace")
+        assert self.refused(ace, chain=1).startswith("You are muted")
+        assert self.refused(ace, to=bea.number, chain=2).startswith("You are muted")
+        relay.obey("/unmute ace")
+        for _ in range(2):
+            assert self.refused(ace, chain=1) == "A line before it was refused."
+            assert self.refused(ace, to=bea.number, chain=2) == "A line before it was refused."
+        assert not self.refused(ace, chain=3)
+        # Who comes back seals anew all that has no echo, and may not have heard of the refusal.
+        ace.drop()
+        ace.resume()
+        assert not self.refused(ace, to=bea.number, chain=2)
 
     def test_to_come_back_does_not_help(self, relay: Relay) -> None:
         ace, _ = relay.enter("ace"), relay.enter("bea")
