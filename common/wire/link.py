@@ -43,6 +43,7 @@ CLOSE_WITHIN_S = 1.0
 """How long a closing connection may take to flush and be closed by the peer."""
 
 # The library logs headers at DEBUG and each connection at INFO; neither is ours to show.
+_METHOD = b"GET "
 _QUIET = logging.getLogger(f"{__name__}.websockets")
 _QUIET.setLevel(logging.WARNING)
 
@@ -338,6 +339,9 @@ class ServerLink(_Link):
     def _receive_head(self, data: bytes) -> list[Upgrade]:
         if self._request is not None:
             raise ProtocolError("bytes between the request and its answer")
+        # One who speaks TLS waits for our answer, and would wait long: its head never ends.
+        if not _METHOD.startswith((self._head + data)[: len(_METHOD)]):
+            raise ProtocolError("not an HTTP request")
         parts = self._take_head(data)
         if parts is None:
             return []

@@ -341,6 +341,8 @@ class TestHandshake:
             b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\n",
             b"GET / HTTP/1.1\r\nbad header\r\n\r\n",
             b"\x16\x03\x01\x02\x00\x01\r\n\r\n",
+            b"\x16\x03\x01\x02\x00\x01",
+            b"GETX",
         ],
     )
     def test_what_is_no_request(self, head: bytes) -> None:
