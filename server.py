@@ -1916,7 +1916,7 @@ class Operators:
         for room in dict.fromkeys(room for room in rooms if room is not None):
             self._say(by, what, room)
         if not any(rooms):
-            self._say(by, what, by.room)
+            self._say(by, what, None)
         return [*self._keep(), self._hint(by, name or "Whoever it is")]
 
     def _remove(self, held: Held, by: By, order: Order, now: float, at_ms: int) -> Room | None:
@@ -2102,7 +2102,8 @@ class Operators:
     # --- Telling and keeping.
 
     def _done(self, by: By, what: str) -> list[str]:
-        self._say(by, what, by.room)
+        """Tell everybody of what concerns every room, and keep it."""
+        self._say(by, what, None)
         return self._keep()
 
     def _say(self, by: By, what: str, room: Room | None) -> None:

@@ -380,7 +380,11 @@ def load_client(argv: Sequence[str], environ: Mapping[str, str]) -> ClientConfig
     mode = "listen" if given.listen else "connect" if given.connect else ""
     if mode and given.key:
         raise UsageError(f"--{mode} is for a chat without a server, which has no KEY.")
-    if mode or (not key and any("parameters" in source.sections for source in sources)):
+    # Of two files the nearer one that says which kind of chat it is decides.
+    kinds = (("parameters" in s.sections, "key" in s.sections.get("client", {})) for s in sources)
+    is_peer, has_key = next((kind for kind in kinds if any(kind)), (False, False))
+    is_told = bool(told or variables["key"])
+    if mode or (is_peer and not has_key and not is_told):
         key = ""
         peer, username = _peer(sources, mode, given.connect, given.username)
     if username is None:

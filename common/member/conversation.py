@@ -383,6 +383,7 @@ class Conversation:
         self._chains: dict[bytes, _Chain] = {}
         self._chain_number = 0
         self._unechoed: deque[_Unechoed] = deque()
+        self._refused: list[_Unechoed] = []
         self.peers = {}
 
     # --- What a view asks.
@@ -535,7 +536,7 @@ class Conversation:
         have joined. So is what was meant for one member, who may be another now.
         """
         self._step(Step.LOST)
-        lines = [sent.line for sent in self._unechoed if sent.line]
+        lines = [sent.line for sent in (*self._refused, *self._unechoed) if sent.line]
         lines += [line for line in self._outbox if line.to]
         self._outbox = deque(line for line in self._outbox if not line.to)
         self._forget()
@@ -676,6 +677,8 @@ class Conversation:
             return self._on_own_card(record, transcript, now)
         if not self._unechoed:
             raise ProtocolError("an echo of what we did not send")
+        if self.phase is Phase.CATCHING_UP:
+            self._pass_over(record, is_room=is_room)
         sent = self._unechoed[0]
         body = sent.record.body if is_room else b""
         if record.kind is Kind.LEAVE:
@@ -707,6 +710,25 @@ class Conversation:
                 return []
             case _:
                 assert_never(line.content)
+
+    def _pass_over(self, record: Delivered, *, is_room: bool) -> None:
+        """Note what the relay refused on a connection that ended before its REFUSAL came.
+
+        A REFUSAL is not repeated, so what comes before this echo was refused. It is sealed anew.
+        """
+        body = record.body if is_room else b""
+        passed_over = 0
+        for sent in self._unechoed:
+            same = (sent.record.kind, sent.record.to) == (record.kind, record.to)
+            if same and (not is_room or sent.record.body == body):
+                break
+            if sent.line is None:
+                return
+            passed_over += 1
+        else:
+            return
+        for _ in range(passed_over):
+            self._refused.append(self._unechoed.popleft())
 
     def _on_refusal(self, record: Delivered) -> list[Event]:
         """Give up a message that the relay does not take (PROTOCOL.md 4.5)."""
@@ -939,7 +961,8 @@ class Conversation:
         self._missed = 0
         lines: list[Line] = []
         gone: list[Line] = []
-        for sent in self._unechoed:
+        passed_over, self._refused = self._refused, []
+        for sent in (*passed_over, *self._unechoed):
             # Its positions are used: what was sealed on it is sealed anew, on another.
             self._drop_chain(sent.chain)
             if sent.line is not None:

@@ -234,6 +234,28 @@ def test_a_refusal_that_is_lost_takes_nothing_along(world: World, is_direct: boo
         assert said == ["ace 0", "ace 1", "ace 2"]
 
 
+def test_a_refusal_of_the_room_that_is_lost_ends_nobody_who_spoke_to_one(world: World) -> None:
+    ace, bea = world.people
+    orders(world, "/slow 5")
+    ace.say()
+    world.settle()
+    connection = ace.connection
+    assert connection is not None
+    for to in (None, next(iter(ace.conv.peers.values()))):  # the way back is dead meanwhile
+        ace.say(to)
+        ace.turn()
+        connection.up.carry()
+        world.relay.turn()
+    world.now += 6
+    ace.notice()
+    world.settle()
+    assert ace.conv.phase is Phase.LIVE
+    for person in (ace, bea):
+        said = {event.text for event in person.events if isinstance(event, Said)}
+        assert said == {"ace 0", "ace 1", "ace 2"}
+    assert ace.conv.waiting == 0
+
+
 def test_who_is_no_operator_fills_no_queue(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("server.MAX_ORDERS", 2)
     eve = Raw(world).join()

@@ -454,6 +454,16 @@ class TestPeer:
         for flag in (["--listen"], ["--connect", "h:5"]):
             assert refusal(KEY, *flag).endswith("is for a chat without a server, which has no KEY.")
 
+    def test_of_two_files_the_nearer_says_which_kind_of_chat_it_is(self, tmp_path: Path) -> None:
+        home = ["--home", str(tmp_path / "home")]
+        write(PARAMETERS)
+        write(f"[client]\nkey = {KEY}\n", tmp_path / "home/config.ini")
+        assert load_client(home, {}).peer is not None
+        write(f"[client]\nkey = {KEY}\n")
+        write(PARAMETERS, tmp_path / "home/config.ini")
+        found = load_client(home, {})
+        assert (found.ticket, found.peer) == (KEY, None)
+
     @pytest.mark.parametrize("name", ["ip", "port", "fernet_key", "username"])
     def test_what_is_missing_is_named(self, name: str) -> None:
         rows = [row for row in PARAMETERS.splitlines() if not row.startswith(name)]
