@@ -346,7 +346,15 @@ class Campaign:
             (m.conversation.room, m.conversation._transcript and m.conversation._transcript.h)
             for m in self.members
         }
-        return len(heads) == self.plan.rooms
+        return len(heads) == self.plan.rooms and self._is_all_read()
+
+    def _is_all_read(self) -> bool:
+        """Whether each line was shown to a member; who has joined anew cannot read every one."""
+        has_rejoined = any(member.rejoins for member in self.members)
+        return has_rejoined or all(
+            spoken.is_direct or spoken.is_reported or spoken.place is not None
+            for spoken in self.ledger.lines.values()
+        )
 
     # --- The judge.
 
@@ -358,7 +366,7 @@ class Campaign:
         for spoken in self.ledger.lines.values():
             is_over = spoken.is_echoed + spoken.is_reported == 1
             assert is_over or spoken.by is None, f"{spoken.text!r} has vanished"
-            assert spoken.is_direct or spoken.is_reported or spoken.place is not None
+        assert self._is_all_read()
         for client in self.clients:
             client.end_input()
         self._until(lambda: all(client.has_left for client in self.clients))
