@@ -16,6 +16,7 @@ from common.member.conversation import Phase
 from common.member.trust import Grade, Pin
 from common.term.editor import Submit
 from common.wire.records import Kind, Sent
+from server import By
 from tests.sim.test_sim_desk import At
 from tests.sim.world import World
 
@@ -237,6 +238,20 @@ def test_who_is_away_is_told_to_those_here_and_to_newcomers(room: Room) -> None:
     assert not bea.view.last.is_away
 
 
+def test_who_is_back_says_so_after_what_was_typed(room: Room) -> None:
+    ace, bea = room.seat("ace", "bea")
+    bea.type("/away")
+    room.carry()
+    # Slow mode has room for one of the two.
+    room.world.relay.server.office.hear(By(), "/slow 60")
+    room.carry()
+    bea.type("hello")
+    room.carry()
+    assert ace.view.said_texts == ["hello"]
+    assert rows(bea, "The relay says: The room is slow")
+    assert not rows(bea, "not sent")
+
+
 def test_an_absence_is_nothing_to_resend(room: Room) -> None:
     ace, bea = room.seat("ace", "bea")
     bea.type("/away")
@@ -412,11 +427,14 @@ def test_a_name_is_freed_at_once_by_its_own_identity(room: Room) -> None:
 
 def test_a_told_password_is_tried_first(room: Room) -> None:
     ace, bea = room.seat("ace", "bea")
+    room.world.relay.server.office.hear(By(), "/op ace")
+    room.carry()
     ace.type("/password --tell new one")
-    room.set_password("new one")
     room.carry()
     assert rows(bea, "ace told a new password: new one ")
     assert rows(ace, "The new password was told to all who are here and trusted.")
+    assert "forgotten" in ace.view.rows
+    assert ace.view.draft == ""
     for at in (ace, bea):
         at.cut()
     room.carry(5)
@@ -424,6 +442,28 @@ def test_a_told_password_is_tried_first(room: Room) -> None:
         assert at.phase is Phase.LIVE
         assert not rows(at, "wrong KEY or password")
         assert at.desk._passwords.trying == "new one"
+
+
+def test_who_changes_the_password_comes_back_with_it(room: Room) -> None:
+    (ace,) = room.seat("ace")
+    ace.type("/password a guess")
+    room.carry()
+    assert rows(ace, "Only an operator can do that.")
+    room.world.relay.server.office.hear(By(), "/op ace")
+    room.carry()
+    ace.cut()
+    room.carry(5)
+    # It was refused: the old one is good.
+    assert ace.phase is Phase.LIVE
+    assert ace.desk._passwords.trying == "p"
+    ace.type("/password new one")
+    room.carry()
+    assert "forgotten" in ace.view.rows
+    with mock.patch.object(ace.desk._passwords, "refused") as refused:
+        ace.cut()
+        room.carry(5)
+    assert ace.phase is Phase.LIVE
+    assert not refused.called
 
 
 def test_one_order_changes_the_password_and_tells_it(room: Room) -> None:

@@ -186,6 +186,14 @@ def test_help_lists_what_operators_may_do() -> None:
     ]
 
 
+def test_help_fits_a_small_terminal() -> None:
+    rows = help_rows("", (), has_screen=True)
+    # Of 24 rows, the status and the input have two; of 80 columns, the time and the mark have ten.
+    assert len(rows) <= 22
+    assert max(map(len, rows)) <= 70
+    assert all(command.name in " ".join(rows) for command in COMMANDS)
+
+
 def test_an_order_is_not_shown_by_accident() -> None:
     assert "hunter2" not in repr(parse("/password hunter2"))
 
