@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+
 from hypothesis import settings
 
 # The same examples on every machine and no deadlines; `--hypothesis-profile=default` explores.
 settings.load_profile("ci")
+
+# A shell without job control starts its background jobs deaf to these, and what we start would be.
+for _signum in (signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(_signum) is signal.SIG_IGN:
+        signal.signal(_signum, signal.default_int_handler)
