@@ -4,48 +4,52 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from common.errors import UsageError
 from common.wire import orders
 
 
-@dataclass(frozen=True, slots=True)
-class Say:
+class _Bare:
+    """An intent that says all by its name."""
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self)
+
+    def __hash__(self) -> int:
+        return hash(type(self))
+
+
+class Say(NamedTuple):
     """Say a text to the room."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Direct:
+class Direct(NamedTuple):
     """Say a text to one member."""
 
     name: str
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """Say a text to whoever wrote the last direct message."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Help:
+class Help(NamedTuple):
     """List commands, keys, or one command; "" for all."""
 
     topic: str
 
 
-@dataclass(frozen=True, slots=True)
-class Who:
+class Who(_Bare):
     """List the members."""
 
 
-@dataclass(frozen=True, slots=True)
-class Verify:
+class Verify(NamedTuple):
     """Show a safety number; with an answer, say that it was compared.
 
     Attributes:
@@ -56,22 +60,23 @@ class Verify:
     answer: bool | None
 
 
-@dataclass(frozen=True, slots=True)
-class Trust:
+class Trust(NamedTuple):
     """Pin a member's identity anew."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Operate:
+class Operate(NamedTuple):
     """Ask the relay for what its operators may do."""
 
     order: str
 
+    def __repr__(self) -> str:
+        """Hide it."""
+        return "Operate()"
 
-@dataclass(frozen=True, slots=True)
-class Invite:
+
+class Invite(NamedTuple):
     """Print what the next client is to be started with.
 
     Attributes:
@@ -81,43 +86,41 @@ class Invite:
     is_fresh: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Ignore:
+class Ignore(NamedTuple):
     """Hide what a member says; "" lists whom we ignore."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unignore:
+class Unignore(NamedTuple):
     """Show again what a member says; "" for everybody."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Away:
+class Away(NamedTuple):
     """Be away, for a reason or none."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Nick:
+class Nick(NamedTuple):
     """Go on under another name."""
 
     name: str
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class TellPassword:
+class TellPassword(NamedTuple):
     """Change the relay's password, and tell it to all members."""
 
     password: str
 
+    def __repr__(self) -> str:
+        """Hide it."""
+        return "TellPassword()"
 
-@dataclass(frozen=True, slots=True)
-class Leave:
+
+class Leave(NamedTuple):
     """Leave the room, with a last text or none.
 
     Attributes:
@@ -128,53 +131,44 @@ class Leave:
     asks: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Find:
+class Find(NamedTuple):
     """Mark a text in the history and go to it; "" repeats."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class ToUnread:
+class ToUnread(_Bare):
     """Go to the unread line."""
 
 
-@dataclass(frozen=True, slots=True)
-class Clear:
+class Clear(_Bare):
     """Forget the history."""
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
+class Copy(NamedTuple):
     """Print the last messages outside the screen."""
 
-    count: int
+    last: int
     with_names: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Urls:
+class Urls(_Bare):
     """Print the last URLs outside the screen."""
 
 
-@dataclass(frozen=True, slots=True)
-class Resend:
+class Resend(_Bare):
     """Say again what was reported as not sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Drop:
+class Drop(_Bare):
     """Give up what was reported as not sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Edit:
+class Edit(_Bare):
     """Edit the draft in an editor of the user's."""
 
 
-@dataclass(frozen=True, slots=True)
-class Set:
+class Set(NamedTuple):
     """Show the settings, or change one.
 
     Attributes:
@@ -214,8 +208,7 @@ Intent = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(NamedTuple):
     """One command, as `/help` shows it.
 
     Attributes:

@@ -521,7 +521,7 @@ class Desk:
             case commands.Clear():
                 self._view.clear()
             case commands.Copy():
-                self._view.copy(intent.count, with_names=intent.with_names)
+                self._view.copy(intent.last, with_names=intent.with_names)
             case commands.Urls():
                 self._view.copy_urls()
             case commands.Resend():
