@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import os
 import selectors
 import signal
@@ -56,6 +57,8 @@ EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
 
 ANSWER_BYTES: Final = 1024
+YOUNG_OBJECTS: Final = 20_000
+"""How many new objects are looked through for garbage: imports make these, and no garbage."""
 
 
 # ------------------------------------------------------------------------------------------- Client
@@ -952,6 +955,7 @@ def _init(settings: config.ClientConfig) -> None:
 def main(argv: list[str]) -> int:
     """Join a room; return the exit code (UX.md 8)."""
     _open_streams()
+    gc.set_threshold(YOUNG_OBJECTS)
     try:
         settings = config.load_client(argv, os.environ)
         title.hide((settings.ticket, settings.password), os.environ, config.SECRET_VARIABLES)
