@@ -361,7 +361,7 @@ class Desk:
         pipe = self._watched
         data = pipe.read() if pipe is not None else None
         if pipe is not None and data is not None:
-            is_drained = len(data) < READ_BYTES and self._view.is_screen
+            is_drained = len(data) < READ_BYTES and (self._view.is_screen or self._only_reads)
             self._read_at_s = now + READ_EVERY_S if is_drained else now
             if pipe is self._pipe:
                 self._on_bytes(pipe, data, now)
@@ -1029,6 +1029,11 @@ class Desk:
         if self.exit_code is None:
             changed = EXIT_KEY_CHANGED if self._has_changed_key else 0
             self.exit_code = EXIT_FAILED if count or self._failures else changed
+
+    @property
+    def _only_reads(self) -> bool:
+        """Whether a program listens: it waits for no echo, and reads together what comes."""
+        return self._settings.tail is not None and not self._settings.sends
 
     @property
     def _is_all_said(self) -> bool:
