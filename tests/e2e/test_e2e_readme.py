@@ -129,6 +129,41 @@ def test_two_people_talk_through_nginx(house: House) -> None:
     assert ace.ended() == 0
 
 
+def test_two_people_talk_through_caddy(house: House) -> None:
+    caddy = needed("caddy")
+    relay = house.relay("--host", "127.0.0.1", "--trust-proxy", "127.0.0.1")
+    pem = certificate(house.path)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    (site,) = re.findall(
+        r"^```\n(chat\.example\.org \{\n.*?)^```$", README, re.DOTALL | re.MULTILINE
+    )
+    # A name of this machine, and a certificate of ours: nobody here could get one for another.
+    site = site.replace("chat.example.org {", f"https://localhost:{port} {{\n    tls {pem} {pem}")
+    site = site.replace("127.0.0.1:1719", f"127.0.0.1:{relay.port}")
+    conf = house.path / "Caddyfile"
+    conf.write_text(f"{{\n    admin off\n    auto_https off\n}}\n{site}")
+    proxy = Program(house, [caddy, "run", "--config", str(conf), "--adapter", "caddyfile"])
+    house.until(lambda: "serving initial configuration" in proxy.err.decode())
+    through = ("--url", f"wss://localhost:{port}/", "--cafile", str(pem))
+    ace = house.lines(relay.key, "ace", *through)
+    ace.wait_for("You are connected as `ace`.")
+    relay.wait_for("Username: ace  Address: 127.0.0.1  ")
+    bea = house.lines(relay.key, "bea", *through)
+    ace.wait_for("bea joined")
+    bea.say("through caddy")
+    ace.wait_for("bea: through caddy")
+
+
+def test_systemd_takes_the_unit(house: House) -> None:
+    analyze = needed("systemd-analyze")
+    (unit,) = (block for block in blocks("ini") if block.startswith("[Unit]"))
+    path = house.path / "termchat.service"
+    path.write_text(unit.replace("/opt/termchat/.venv/bin/python", sys.executable))
+    done = subprocess.run([analyze, "verify", str(path)], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 @pytest.mark.skipif(not IS_CI, reason="installs packages from the network; set TERMCHAT_CI")
 def test_a_cold_machine_talks_by_readme_alone(house: House) -> None:
     home = house.path / "home"
