@@ -7,7 +7,8 @@ import signal
 from hypothesis import settings
 
 # The same examples on every machine and no deadlines; `--hypothesis-profile=default` explores.
-settings.load_profile("ci")
+settings.register_profile("quick", settings.get_profile("ci"), max_examples=50)
+settings.load_profile("quick")
 
 # A shell without job control starts its background jobs deaf to these, and what we start would be.
 for _signum in (signal.SIGINT, signal.SIGQUIT):

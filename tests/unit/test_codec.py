@@ -79,7 +79,7 @@ def test_padded_text_survives(text: str) -> None:
 
 
 @given(st.binary(max_size=12))
-@settings(max_examples=100)
+@settings(max_examples=50)
 def test_any_bytes_are_padded_text_or_a_protocol_error(data: bytes) -> None:
     try:
         text = Reader(data).padded_text(8)
@@ -118,7 +118,7 @@ def test_base64_has_one_text_for_one_value(text: str) -> None:
 
 
 @given(st.text("ABab01-_+/= \n", max_size=8))
-@settings(max_examples=100)
+@settings(max_examples=50)
 def test_any_text_is_base64_or_a_protocol_error(text: str) -> None:
     try:
         data = from_base64url(text)

@@ -82,7 +82,7 @@ def test_a_megabyte_of_escapes_is_pictured() -> None:
 
 
 @given(any_text)
-@settings(max_examples=100)
+@settings(max_examples=50)
 @example("\r\r\n\n\r")
 @example("a" + "\u0351\u0351\u200d" * 5)
 @example("a" + "\u200b\u0351" * 9)
@@ -180,7 +180,7 @@ def test_flags_are_paired_from_the_first() -> None:
 
 
 @given(any_text.map(text.clean))
-@settings(max_examples=100)
+@settings(max_examples=50)
 def test_boundaries_are_the_same_from_everywhere(cleaned: str) -> None:
     parts = list(text.graphemes(cleaned))
     assert "".join(parts) == cleaned
