@@ -15,6 +15,7 @@ from common.member import desk as desks
 from common.member.conversation import Phase
 from common.member.trust import Grade, Pin
 from common.term.editor import Submit
+from common.view.view import Post
 from common.wire.records import Kind, Sent
 from server import By
 from tests.sim.test_sim_desk import At
@@ -420,6 +421,25 @@ def test_a_name_is_freed_at_once_by_its_own_identity(room: Room) -> None:
     room.carry()
     assert again.phase is Phase.LIVE
     assert rows(ace, ": back under a new session. 1 here")
+
+
+@pytest.mark.parametrize(("has_changed", "code"), [(True, 5), (False, 0)])
+def test_a_program_hears_that_somebody_here_was_left_out(
+    room: Room, has_changed: bool, code: int
+) -> None:
+    (ace,) = room.seat("ace")
+    ace.desk._settings = ace.desk._settings._replace(sends=True)
+    if has_changed:
+        ace.desk._pins.replace(
+            ace.desk._conversation._server_id, "bea", Pin(bytes(32), Grade.TOFU, "2026-01-01")
+        )
+    (bea,) = room.seat("bea")
+    ace.desk.act(Post("a line", "", "Line 1"), room.world.now)
+    room.carry()
+    ace.desk.input_ended(room.world.now)
+    room.carry()
+    assert ace.desk.exit_code == code
+    assert bool(rows(bea, "a line") or bea.view.said_texts) is not has_changed
 
 
 # --- Passwords, and invitations.
