@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from common.codec import Reader, Writer, base64url, from_base64url, utf8
@@ -71,7 +71,6 @@ def test_padded_text_fits_or_is_refused() -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=16))
-@settings(max_examples=50)
 def test_padded_text_survives(text: str) -> None:
     reader = Reader(Writer().padded_text(text, 64).bytes())
     assert reader.padded_text(64) == text
@@ -79,7 +78,6 @@ def test_padded_text_survives(text: str) -> None:
 
 
 @given(st.binary(max_size=12))
-@settings(max_examples=50)
 def test_any_bytes_are_padded_text_or_a_protocol_error(data: bytes) -> None:
     try:
         text = Reader(data).padded_text(8)
@@ -118,7 +116,6 @@ def test_base64_has_one_text_for_one_value(text: str) -> None:
 
 
 @given(st.text("ABab01-_+/= \n", max_size=8))
-@settings(max_examples=50)
 def test_any_text_is_base64_or_a_protocol_error(text: str) -> None:
     try:
         data = from_base64url(text)
@@ -128,6 +125,5 @@ def test_any_text_is_base64_or_a_protocol_error(text: str) -> None:
 
 
 @given(st.binary(max_size=40))
-@settings(max_examples=50)
 def test_bytes_survive_base64(data: bytes) -> None:
     assert from_base64url(base64url(data)) == data

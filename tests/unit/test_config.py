@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from common import config
@@ -396,7 +396,6 @@ class TestFile:
         expected = "plain in [client] of config.ini is 'perhaps', which is neither yes nor no."
         assert refusal(KEY) == expected
 
-    @settings(max_examples=50)
     @given(st.text(st.sampled_from("[server]port=1 \n\t:#;%"), max_size=60))
     def test_any_text_is_a_file_or_refused(self, content: str) -> None:
         # The file is written anew for each text; the folder is the same.

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from common import names
@@ -70,7 +70,6 @@ def test_a_bad_username_is_refused_with_the_reason(name: str, reason: str) -> No
 
 
 @given(st.text(max_size=40))
-@settings(max_examples=50)
 def test_any_text_is_a_username_or_a_usage_error(name: str) -> None:
     try:
         names.check_username(name)
@@ -111,7 +110,6 @@ def test_a_room_that_cannot_be_is_refused(text: str) -> None:
 
 
 @given(st.text("aAbBéÉßΩω1*", max_size=20))
-@settings(max_examples=50)
 def test_what_a_person_may_write_is_what_hello_may_carry(text: str) -> None:
     try:
         room = names.room_from_user(text)

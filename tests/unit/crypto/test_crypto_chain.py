@@ -437,7 +437,6 @@ def test_a_sender_key_of_another_length_is_refused(size: int) -> None:
 
 
 @given(st.binary(max_size=200))
-@settings(max_examples=50)
 def test_any_bytes_have_a_head_or_are_refused(data: bytes) -> None:
     receiving = _receive()
     if len(data) < 96:

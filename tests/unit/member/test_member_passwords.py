@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from common.member.passwords import MOST_TOLD, Passwords
@@ -61,7 +61,6 @@ def test_what_was_told_while_another_is_tried_is_next() -> None:
     assert passwords.next() == "new"
 
 
-@settings(max_examples=50)
 @given(st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c", b"d", b"e", b"f"]), st.text())))
 def test_no_lie_locks_out(lies: list[tuple[bytes, str]]) -> None:
     passwords = Passwords("good")
@@ -73,7 +72,6 @@ def test_no_lie_locks_out(lies: list[tuple[bytes, str]]) -> None:
     assert attempts(passwords, "good")[-1] == "good"
 
 
-@settings(max_examples=50)
 @given(st.lists(st.tuples(st.sampled_from([b"b", b"c", b"d"]), st.text(max_size=3)), max_size=12))
 def test_no_three_liars_hide_the_truth(lies: list[tuple[bytes, str]]) -> None:
     passwords = Passwords("old")

@@ -95,7 +95,7 @@ class TestLog:
 ROWS, COLUMNS = 8, 20
 
 
-@settings(max_examples=50, deadline=None)
+@settings(deadline=None)
 @given(
     rows=st.lists(st.text(st.characters(codec="ascii", categories=["L"]), max_size=50), max_size=9),
     before=st.integers(0, ROWS - 1),

@@ -555,7 +555,7 @@ LINES = st.builds(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(deadline=None)
 @given(lines=st.lists(st.tuples(LINES, st.sampled_from([None, "ace", "bea", "eve"])), max_size=12))
 def test_any_orders_keep_the_relay_whole(
     lines: list[tuple[str, str | None]], tmp_path_factory: pytest.TempPathFactory
@@ -594,7 +594,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(deadline=None)
 @given(data=st.binary(max_size=200) | JSON.map(lambda found: json.dumps(found).encode()))
 @example(b"[" * 100_000)
 def test_a_file_that_is_damaged(data: bytes) -> None:

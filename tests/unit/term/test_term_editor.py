@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from common.term.complete import Argument, Sources
@@ -426,7 +426,6 @@ SCREENS = st.tuples(st.integers(1, 30), st.integers(1, 6))
 
 
 @given(st.lists(st.one_of(EVENTS, st.just(Key("enter"))), max_size=40), SCREENS)
-@settings(max_examples=50)
 def test_any_keys_keep_the_cursor_in_the_text_and_the_rows_on_the_screen(
     events: list[KeyEvent], screen: tuple[int, int]
 ) -> None:
@@ -447,7 +446,6 @@ def test_any_keys_keep_the_cursor_in_the_text_and_the_rows_on_the_screen(
 
 
 @given(st.lists(EVENTS, max_size=30))
-@settings(max_examples=50)
 def test_undo_returns(events: list[KeyEvent]) -> None:
     editor = new()
     for event in events:
@@ -459,7 +457,6 @@ def test_undo_returns(events: list[KeyEvent]) -> None:
 
 
 @given(st.lists(EVENTS, max_size=30), st.integers(2, 12))
-@settings(max_examples=50)
 def test_rows_kept_from_before_are_those_found_anew(events: list[KeyEvent], columns: int) -> None:
     editor = new()
     for event in events:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from common.term.keys import PASTE_LIMIT_BYTES, Focus, Key, KeyEvent, Keys, Paste, Text, Wheel
@@ -235,7 +235,6 @@ STREAMS = st.one_of(st.lists(PIECES, max_size=30).map(b"".join), st.binary(max_s
 
 
 @given(STREAMS, st.lists(st.integers(0, 200), max_size=8))
-@settings(max_examples=50)
 @example(b"\x1b[200~a\x1b[201~b\x1b[A", [])
 def test_where_the_bytes_are_cut_changes_no_event(data: bytes, places: list[int]) -> None:
     # Two line ends in one read are a paste by definition.

@@ -6,7 +6,7 @@ import re
 import time
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from common.term.rows import (
@@ -83,7 +83,6 @@ def test_wrap(text: str, cells: int, rows: list[str]) -> None:
 
 
 @given(texts.map(clean).map(displayed), st.integers(2, 30), st.integers(2, 30))
-@settings(max_examples=50)
 @example("a\U0001f469 \n", 2, 2)
 def test_wrapped_rows_fit_and_join_back_to_the_text(text: str, cells: int, first: int) -> None:
     spans = wrap(text, cells, first)
@@ -202,7 +201,6 @@ def test_a_line_that_waits_is_dim_with_a_word_at_its_end() -> None:
     st.sampled_from(["bea", "日" * 20, "e\u0301"]),
     st.sampled_from(["", "...", "waiting"]),
 )
-@settings(max_examples=50)
 def test_no_row_is_wider_than_the_screen(
     text: str, columns: int, kind: Kind, mark: Mark, name: str, tail: str
 ) -> None:

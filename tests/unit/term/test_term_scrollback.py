@@ -6,7 +6,7 @@ import time
 import tracemalloc
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from common.term.rows import Kind, Mark, plain
@@ -438,7 +438,6 @@ STEPS = st.one_of(
 
 
 @given(st.lists(STEPS, max_size=60), st.integers(1, 12))
-@settings(max_examples=50)
 def test_whatever_happens_the_screen_is_full_of_rows_that_fit(
     steps: list[tuple[str, int]], height: int
 ) -> None:

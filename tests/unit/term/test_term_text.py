@@ -9,7 +9,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from common.term import text
@@ -82,7 +82,6 @@ def test_a_megabyte_of_escapes_is_pictured() -> None:
 
 
 @given(any_text)
-@settings(max_examples=50)
 @example("\r\r\n\n\r")
 @example("a" + "\u0351\u0351\u200d" * 5)
 @example("a" + "\u200b\u0351" * 9)
@@ -180,7 +179,6 @@ def test_flags_are_paired_from_the_first() -> None:
 
 
 @given(any_text.map(text.clean))
-@settings(max_examples=50)
 def test_boundaries_are_the_same_from_everywhere(cleaned: str) -> None:
     parts = list(text.graphemes(cleaned))
     assert "".join(parts) == cleaned

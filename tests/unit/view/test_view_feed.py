@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from common.member.contents import MAX_TEXT_BYTES
@@ -82,7 +82,6 @@ class TestLines:
         (refused,) = fed(LineFeed(is_block=True, is_strict=True), *chunks)
         assert refused == Unsent("16 KB is the limit, and this is more. Nothing was sent.")
 
-    @settings(max_examples=50)
     @given(pieces, st.booleans())
     def test_nothing_is_lost(self, chunks: list[bytes], is_block: bool) -> None:
         found = texts(fed(LineFeed(is_block=is_block), *chunks))
@@ -90,7 +89,6 @@ class TestLines:
         sent = b"".join(chunks).decode("utf-8", "replace")
         assert "".join("".join(found).split()) == "".join(sent.split())
 
-    @settings(max_examples=50)
     @given(pieces, st.booleans())
     def test_where_it_is_cut_does_not_matter_to_a_block(
         self, chunks: list[bytes], is_strict: bool
@@ -127,7 +125,6 @@ class TestRows:
         assert bad.why.startswith("Row 2")
         assert good == Post("x", "", "Row 3")
 
-    @settings(max_examples=50)
     @given(st.lists(st.text(min_size=1).filter(str.strip)), st.integers(1, 9))
     def test_chunks_do_not_matter(self, said: list[str], size: int) -> None:
         data = "\n".join(json.dumps({"text": text}) for text in said).encode()

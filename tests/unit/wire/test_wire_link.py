@@ -727,7 +727,6 @@ class TestFrames:
         with pytest.raises(LocalProtocolError):
             ends.server.send_batch(b"")
 
-    @settings(max_examples=50)
     @given(st.binary(min_size=1, max_size=80))
     def test_any_bytes_end_in_records_or_a_close(self, data: bytes) -> None:
         for link in ((ends := pair()).server, ends.client):
