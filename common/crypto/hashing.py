@@ -9,6 +9,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+import unicodedata
+
+from common.errors import UsageError
 
 KEY_BYTES = 32
 """Every symmetric key, X25519 key, Ed25519 seed and hash of ours."""
@@ -45,6 +48,18 @@ def sha512(*parts: bytes) -> bytes:
 def hmac_sha256(key: bytes, *parts: bytes) -> bytes:
     """Return the HMAC-SHA-256 of the parts, joined."""
     return hmac.digest(key, b"".join(parts), "sha256")
+
+
+def typed(secret: str, what: str) -> bytes:
+    """Return the bytes of a secret as a person typed it, however the keyboard composes it (NFC).
+
+    Raises:
+        UsageError: if it is not text; names `what` it is.
+    """
+    try:
+        return unicodedata.normalize("NFC", secret).encode()
+    except UnicodeEncodeError:
+        raise UsageError(f"The {what} is not valid text.") from None
 
 
 def scrypt(password: bytes, salt: bytes, *, cost: int = _SCRYPT_N) -> bytes:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
 from common import names
 from common.codec import base64url, from_base64url
-from common.crypto.hashing import label, random_bytes, scrypt, sha512
+from common.crypto.hashing import label, random_bytes, scrypt, sha512, typed
 from common.crypto.primitives import SigningKey, X25519Key
 from common.crypto.ticket import key_text
-from common.errors import FileError, ProtocolError, UsageError
+from common.errors import FileError, ProtocolError
 from common.files import create_private, locked, read_private, replace_private
 
 GROUPS = 6
@@ -160,10 +159,7 @@ def _stretched(passphrase: str, salt: bytes) -> bytes:
     Raises:
         UsageError: if the passphrase is not text.
     """
-    try:
-        data = unicodedata.normalize("NFC", passphrase).encode()
-    except UnicodeEncodeError:
-        raise UsageError("The passphrase is not valid text.") from None
+    data = typed(passphrase, "passphrase")
     stretched = scrypt(data, label("passphrase") + salt, cost=PASSPHRASE_COST)
     return base64url(stretched).encode()
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import ipaddress
 import re
 import string
-import unicodedata
 from dataclasses import dataclass
 
 from common.codec import base64url, from_base64url
-from common.crypto.hashing import KEY_BYTES, label, random_bytes, scrypt, sha256
+from common.crypto.hashing import KEY_BYTES, label, random_bytes, scrypt, sha256, typed
 from common.errors import ProtocolError, UsageError
 
 KEY_CHARS = 44
@@ -96,11 +95,7 @@ def derive_psk(password: str, key: bytes) -> bytes:
     Raises:
         UsageError: if the password is not text.
     """
-    try:
-        data = unicodedata.normalize("NFC", password).encode()
-    except UnicodeEncodeError:
-        raise UsageError("The password is not valid text.") from None
-    return scrypt(data, label("psk") + key)
+    return scrypt(typed(password, "password"), label("psk") + key)
 
 
 def room_id(key: bytes, room: str) -> bytes:
