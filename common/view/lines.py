@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-from common.errors import UsageError
 from common.term import text
 from common.term.attention import mentions
 from common.term.complete import Sources
@@ -17,7 +16,16 @@ from common.term.editor import Action, Submit
 from common.term.keys import KeyEvent, Keys
 from common.term.prompt import Answer, Prompt, Reply
 from common.view.output import Output, is_terminal
-from common.view.view import Message, Options, Outcome, Presence, Status, no_call, no_sources
+from common.view.view import (
+    Message,
+    NoHistory,
+    Options,
+    Outcome,
+    Presence,
+    Status,
+    no_call,
+    no_sources,
+)
 
 try:
     import termios
@@ -26,17 +34,17 @@ except ImportError:  # Windows: the terminal keeps its own line editing
 else:
     HAS_TERMIOS = True
 
-_NO_HISTORY: Final = "Line mode keeps no history: search and select in the terminal itself."
 TYPING_S: Final = 2.0
 """How long after a key arrivals still wait."""
 _LINE_BYTES: Final = 64 * 1024
 """What is kept of a line from a pipe; one as long is refused once its end has come."""
 
 
-class Lines:
+class Lines(NoHistory):
     """Line mode: one event a row, append-only, for screen readers and pipes (UX.md 8)."""
 
     is_screen = False
+    no_history = "Line mode keeps no history: search and select in the terminal itself."
 
     def __init__(self) -> None:
         self.output_fd = 1
@@ -245,30 +253,6 @@ class Lines:
 
     def _write(self, content: str) -> None:
         self._output.put(content.encode(self._encoding, "replace"))
-
-    def find(self, content: str) -> bool:
-        """Refuse: what was written is the terminal's."""
-        raise UsageError(_NO_HISTORY)
-
-    def to_unread(self) -> bool:
-        """Refuse: what was written is the terminal's."""
-        raise UsageError(_NO_HISTORY)
-
-    def clear(self) -> None:
-        """Refuse: what was written is the terminal's."""
-        raise UsageError(_NO_HISTORY)
-
-    def copy(self, count: int, *, with_names: bool) -> None:
-        """Refuse: what was written is the terminal's."""
-        raise UsageError(_NO_HISTORY)
-
-    def copy_urls(self) -> None:
-        """Refuse: what was written is the terminal's."""
-        raise UsageError(_NO_HISTORY)
-
-    def edit(self) -> None:
-        """Refuse: an editor needs the screen."""
-        raise UsageError(_NO_HISTORY)
 
     def apply_options(self) -> None:
         """Do nothing: options are read when they matter."""

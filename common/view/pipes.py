@@ -10,9 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from typing import Final
 
-from common.errors import UsageError
 from common.term import text
 from common.term.complete import Sources
 from common.term.editor import Action
@@ -20,15 +18,23 @@ from common.term.prompt import Answer, Prompt, Reply
 from common.view.feed import Feed
 from common.view.lines import row_of
 from common.view.output import Output
-from common.view.view import Message, Options, Outcome, Presence, Status, no_call, no_sources
+from common.view.view import (
+    Message,
+    NoHistory,
+    Options,
+    Outcome,
+    Presence,
+    Status,
+    no_call,
+    no_sources,
+)
 
-_NO_HISTORY: Final = "A pipe keeps no history."
 
-
-class Pipes:
+class Pipes(NoHistory):
     """What is said to others goes out of here, and what they say comes in; owned by the loop."""
 
     is_screen = False
+    no_history = "A pipe keeps no history."
 
     def __init__(
         self, room: str, feed: Feed | None, *, is_tail: bool, is_json: bool, most: int = 0
@@ -198,30 +204,6 @@ class Pipes:
 
     def apply_options(self) -> None:
         """Do nothing: no option is about pipes."""
-
-    def find(self, content: str) -> bool:
-        """Refuse; so do the next five."""
-        raise UsageError(_NO_HISTORY)
-
-    def to_unread(self) -> bool:
-        """Refuse."""
-        raise UsageError(_NO_HISTORY)
-
-    def clear(self) -> None:
-        """Refuse."""
-        raise UsageError(_NO_HISTORY)
-
-    def copy(self, count: int, *, with_names: bool) -> None:
-        """Refuse."""
-        raise UsageError(_NO_HISTORY)
-
-    def copy_urls(self) -> None:
-        """Refuse."""
-        raise UsageError(_NO_HISTORY)
-
-    def edit(self) -> None:
-        """Refuse."""
-        raise UsageError(_NO_HISTORY)
 
     # --- The loop.
 

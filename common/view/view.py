@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
+from common.errors import UsageError
 from common.term.complete import Sources
 from common.term.editor import Action, Submit
 from common.term.prompt import Answer, Prompt, Reply
@@ -224,6 +225,40 @@ class View(Protocol):
 
     def resized(self) -> None:
         """Note that the terminal has another size, or was ours to repaint."""
+
+
+class NoHistory:
+    """What a view answers that writes rows and keeps none.
+
+    Attributes:
+        no_history: why; the same for all that asks for one.
+    """
+
+    no_history: str
+
+    def find(self, content: str) -> bool:
+        """Refuse; so do the next five."""
+        raise UsageError(self.no_history)
+
+    def to_unread(self) -> bool:
+        """Refuse."""
+        raise UsageError(self.no_history)
+
+    def clear(self) -> None:
+        """Refuse."""
+        raise UsageError(self.no_history)
+
+    def copy(self, count: int, *, with_names: bool) -> None:
+        """Refuse."""
+        raise UsageError(self.no_history)
+
+    def copy_urls(self) -> None:
+        """Refuse."""
+        raise UsageError(self.no_history)
+
+    def edit(self) -> None:
+        """Refuse."""
+        raise UsageError(self.no_history)
 
 
 def no_call(_name: str, _now: float) -> None:
