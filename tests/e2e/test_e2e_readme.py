@@ -93,6 +93,21 @@ def test_the_bot_answers(house: House, desk: Path) -> None:
     house.until(lambda: any(re.fullmatch(r"It is \d\d:\d\d\.", said) for said in ace.heard))
 
 
+def talk_through(house: House, relay: Relay, port: int, pem: Path) -> None:
+    """Let two people talk through a proxy that speaks TLS."""
+    through = ("--url", f"wss://localhost:{port}/", "--cafile", str(pem))
+    ace = house.lines(relay.key, "ace", *through)
+    ace.wait_for("You are connected as `ace`.")
+    # Who comes through the proxy is shown, and throttled, as the one it names.
+    relay.wait_for("Username: ace  Address: 127.0.0.1  ")
+    bea = house.lines(relay.key, "bea", *through)
+    ace.wait_for("bea joined")
+    bea.say("through two kinds of encryption")
+    ace.wait_for("bea: through two kinds of encryption")
+    ace.end_input()
+    assert ace.ended() == 0
+
+
 def test_two_people_talk_through_nginx(house: House) -> None:
     nginx = needed("nginx")
     relay = house.relay("--host", "127.0.0.1", "--trust-proxy", "127.0.0.1")
@@ -116,17 +131,7 @@ def test_two_people_talk_through_nginx(house: House) -> None:
     )
     proxy = Program(house, [nginx, "-p", str(house.path), "-c", str(conf)])
     house.until(lambda: "getrlimit" in proxy.err.decode(), lambda: repr(proxy.errors))
-    through = ("--url", f"wss://localhost:{port}/", "--cafile", str(pem))
-    ace = house.lines(relay.key, "ace", *through)
-    ace.wait_for("You are connected as `ace`.")
-    # Who comes through the proxy is shown, and throttled, as the one it names.
-    relay.wait_for("Username: ace  Address: 127.0.0.1  ")
-    bea = house.lines(relay.key, "bea", *through)
-    ace.wait_for("bea joined")
-    bea.say("through two kinds of encryption")
-    ace.wait_for("bea: through two kinds of encryption")
-    ace.end_input()
-    assert ace.ended() == 0
+    talk_through(house, relay, port, pem)
 
 
 def test_two_people_talk_through_caddy(house: House) -> None:
@@ -145,14 +150,7 @@ def test_two_people_talk_through_caddy(house: House) -> None:
     conf.write_text(f"{{\n    admin off\n    auto_https off\n}}\n{site}")
     proxy = Program(house, [caddy, "run", "--config", str(conf), "--adapter", "caddyfile"])
     house.until(lambda: "serving initial configuration" in proxy.err.decode())
-    through = ("--url", f"wss://localhost:{port}/", "--cafile", str(pem))
-    ace = house.lines(relay.key, "ace", *through)
-    ace.wait_for("You are connected as `ace`.")
-    relay.wait_for("Username: ace  Address: 127.0.0.1  ")
-    bea = house.lines(relay.key, "bea", *through)
-    ace.wait_for("bea joined")
-    bea.say("through caddy")
-    ace.wait_for("bea: through caddy")
+    talk_through(house, relay, port, pem)
 
 
 def test_systemd_takes_the_unit(house: House) -> None:
