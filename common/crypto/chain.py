@@ -1,17 +1,20 @@
 """Sender keys: chains sealed, ratcheted, opened in log order.
 
 A chain key gives one message its keys, then the next chain key, and is forgotten (PROTOCOL.md 5).
-AD is the chain's origin, which stays, and the position, with which every body begins.
+AD is the chain's origin, which stays, and the position, with which every body begins. A signature
+covers the chain's digest, so all before it: a run of messages costs one verification.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from enum import Enum, auto
+from itertools import groupby
+from typing import NamedTuple
 
 from common.crypto.card import SESSION_BYTES
-from common.crypto.hashing import KEY_BYTES, hmac_sha256, label, random_bytes
+from common.crypto.hashing import KEY_BYTES, hmac_sha256, label, random_bytes, sha256
 from common.crypto.identity import Identity
 from common.crypto.primitives import (
     SEALED_OVERHEAD_BYTES,
@@ -31,32 +34,39 @@ SCOPE_ROOM = 0
 SCOPE_DIRECT = 1
 CHAIN_MESSAGES = 256
 CHAIN_AGE_S = 24 * 3600
-MAX_SKIPPED = 256
-"""Messages a receiver ratchets over: what one record may cost, half a millisecond."""
 
 MAX_MESSAGE_BYTES = 16_640
 MIN_MESSAGE_BYTES = 16 + TAG_BYTES + SIGNATURE_BYTES
-SENDER_KEY_BYTES = 9 + SEALED_OVERHEAD_BYTES + KEY_BYTES
+SENDER_KEY_BYTES = 9 + SEALED_OVERHEAD_BYTES + 2 * KEY_BYTES
 
 _MESSAGE_HEAD = struct.Struct(">IIQ")
 _KEY_HEAD = struct.Struct(">IIB")
 _POSITION_BYTES = 8
+_SIGNATURE_AT = -SIGNATURE_BYTES
 _NONCE = bytes(12)  # every message has a key of its own
 _LABEL_KEY = label("key")
 _LABEL_MESSAGE = label("message")
+_LABEL_CHAIN = label("chain")
+_FIRST_DIGEST = bytes(KEY_BYTES)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Opened:
-    """What an authentic message yields.
+class Failure(Enum):
+    """Why a message yields nothing."""
+
+    UNREADABLE = auto()  # we hold no chain of that number
+    UNAUTHENTIC = auto()  # forged or replayed, or one before it is withheld
+
+
+class Sealed(NamedTuple):
+    """A MESSAGE as it came.
 
     Attributes:
-        content: with its padding; empty, which no content is, if its sender sealed it wrongly.
-        missing: messages of the chain that were skipped to get here.
+        body: of the record.
+        h_seen: our H at its `seen`, 32 bytes.
     """
 
-    content: bytes
-    missing: int
+    body: bytes
+    h_seen: bytes
 
 
 class SendChain:
@@ -68,7 +78,7 @@ class SendChain:
         index: of the next message.
     """
 
-    __slots__ = ("_identity", "_key", "_origin", "dest", "index", "number")
+    __slots__ = ("_digest", "_identity", "_key", "_origin", "dest", "index", "number")
 
     def __init__(
         self,
@@ -93,6 +103,7 @@ class SendChain:
         self._identity = identity
         self._origin = _origin(room_id, identity.public, session, dest)
         self._key = chain_key or random_bytes(KEY_BYTES)
+        self._digest = _FIRST_DIGEST
         self.dest = dest
         self.number = number
         self.index = 0
@@ -111,10 +122,12 @@ class SendChain:
         aead_key, commitment = _message_keys(self._key)
         associated = self._origin + head[:_POSITION_BYTES]
         ciphertext = Aead(aead_key).seal(_NONCE, content, associated)
-        signed = _signed(self._origin, head, h_seen, commitment, ciphertext)
+        self._digest = _next_digest(
+            self._digest, self._origin, head, h_seen, commitment, ciphertext
+        )
         self._key = _next_key(self._key)
         self.index += 1
-        return head + ciphertext + self._identity.sign(signed)
+        return head + ciphertext + self._identity.sign(_LABEL_MESSAGE + self._digest)
 
     def key_for(
         self, recipient_key: RecipientKey, recipient_identity: bytes, recipient_session: bytes
@@ -123,7 +136,7 @@ class SendChain:
         scope = SCOPE_ROOM if self.dest == ROOM_DEST else SCOPE_DIRECT
         head = _KEY_HEAD.pack(self.number, self.index, scope)
         info = _key_info(self._origin, head, recipient_identity, recipient_session)
-        return head + recipient_key.seal(self._key, info)
+        return head + recipient_key.seal(self._key + self._digest, info)
 
 
 class ReceiveChains:
@@ -172,43 +185,60 @@ class ReceiveChains:
             return
         head, sealed = body[: _KEY_HEAD.size], body[_KEY_HEAD.size :]
         info = _key_info(self._origin, head, our_identity, our_session)
-        self._pending = _Chain(number, index, _open_key(card_keys, sealed, info))
+        opened = _open_key(card_keys, sealed, info)
+        self._pending = _Chain(number, index, opened[:KEY_BYTES], opened[KEY_BYTES:])
 
-    def open(self, body: bytes, h_seen: bytes) -> Opened:
-        """Open a MESSAGE: steps 4 to 7 of PROTOCOL.md 5.3, the caller having done those before.
+    def open(self, messages: Sequence[Sealed]) -> list[bytes | Failure]:
+        """Open what this member said, in log order: steps 4 to 7 of PROTOCOL.md 5.3.
 
-        Args:
-            body: of the record.
-            h_seen: our H at its `seen`, 32 bytes.
+        The caller has done those before. A failure leaves the chains as they were.
+
+        Returns:
+            For each message its content with padding, or why there is none; the content is empty,
+            which none is, if its sender sealed it wrongly.
 
         Raises:
-            Unreadable: if we hold no key for it; the chains are unchanged.
-            Unauthentic: if it is forged or replayed; the chains are unchanged.
-            ProtocolError: if it has a length that none has.
+            ProtocolError: if one has a length that none has; the chains are unchanged.
         """
-        number, index, _ = peek(body)
+        found: list[bytes | Failure] = []
+        numbered = [(peek(message.body)[0], message) for message in messages]
+        for number, group in groupby(numbered, key=lambda entry: entry[0]):
+            run = [message for _, message in group]
+            opened = self._open_run(number, run)
+            if len(run) > 1 and isinstance(opened[0], Failure):
+                # Whoever has the chain key may have put one among them: each by its signature.
+                opened = [one for message in run for one in self._open_run(number, [message])]
+            found += opened
+        return found
+
+    def _open_run(self, number: int, run: Sequence[Sealed]) -> Sequence[bytes | Failure]:
+        """Open messages that follow one another on a chain: all, or none."""
         chain = self._find(number)
-        if chain is None or index > chain.index + MAX_SKIPPED:
-            raise Unreadable("There is no key for a message.")
-        if index < chain.index:
-            raise Unauthentic("A message is a replay.")
-        missing = index - chain.index
-        key = chain.key
-        for _ in range(missing):
-            key = _next_key(key)
-        aead_key, commitment = _message_keys(key)
-        head, ciphertext = body[: _MESSAGE_HEAD.size], body[_MESSAGE_HEAD.size : -SIGNATURE_BYTES]
-        signed = _signed(self._origin, head, h_seen, commitment, ciphertext)
-        if not self._sender.verify(body[-SIGNATURE_BYTES:], signed):
-            raise Unauthentic("A message's signature does not verify.")
-        chain.key, chain.index = _next_key(key), index + 1
+        if chain is None:
+            return [Failure.UNREADABLE] * len(run)
+        key, index, digest = chain.key, chain.index, chain.digest
+        opening: list[tuple[bytes, bytes, bytes]] = []
+        for body, h_seen in run:
+            if peek(body)[1] != index:
+                return [Failure.UNAUTHENTIC] * len(run)
+            aead_key, commitment = _message_keys(key)
+            head, ciphertext = body[: _MESSAGE_HEAD.size], body[_MESSAGE_HEAD.size : _SIGNATURE_AT]
+            digest = _next_digest(digest, self._origin, head, h_seen, commitment, ciphertext)
+            opening.append((aead_key, ciphertext, head[:_POSITION_BYTES]))
+            key, index = _next_key(key), index + 1
+        signature = run[-1].body[_SIGNATURE_AT:]
+        if not self._sender.verify(signature, _LABEL_MESSAGE + digest):
+            return [Failure.UNAUTHENTIC] * len(run)
+        chain.key, chain.index, chain.digest = key, index, digest
         if chain is self._pending:
             self._current, self._pending = chain, None
+        return [self._decrypt(*sealed) for sealed in opening]
+
+    def _decrypt(self, aead_key: bytes, ciphertext: bytes, position: bytes) -> bytes:
         try:
-            content = Aead(aead_key).open(_NONCE, ciphertext, self._origin + head[:_POSITION_BYTES])
+            return Aead(aead_key).open(_NONCE, ciphertext, self._origin + position)
         except Unauthentic:
-            content = b""
-        return Opened(content, missing)
+            return b""
 
     def _find(self, number: int) -> _Chain | None:
         for chain in (self._current, self._pending):
@@ -217,13 +247,16 @@ class ReceiveChains:
         return None
 
 
-@dataclass(slots=True, repr=False)
 class _Chain:
-    """Where a sender's chain stands: `key` opens message `index`."""
+    """Where a sender's chain stands: `key` opens message `index`, `digest` is of those before."""
 
-    number: int
-    index: int
-    key: bytes
+    __slots__ = ("digest", "index", "key", "number")
+
+    def __init__(self, number: int, index: int, key: bytes, digest: bytes) -> None:
+        self.number = number
+        self.index = index
+        self.key = key
+        self.digest = digest
 
 
 def peek(body: bytes) -> tuple[int, int, int]:
@@ -259,11 +292,11 @@ def _key_info(origin: bytes, head: bytes, identity: bytes, session: bytes) -> by
     return _LABEL_KEY + origin + head[:_POSITION_BYTES] + identity + session
 
 
-def _signed(
-    origin: bytes, head: bytes, h_seen: bytes, commitment: bytes, ciphertext: bytes
+def _next_digest(
+    digest: bytes, origin: bytes, head: bytes, h_seen: bytes, commitment: bytes, ciphertext: bytes
 ) -> bytes:
     # The commitment makes the signature depend on the chain key: SENDER_KEY needs none of its own.
-    return b"".join((_LABEL_MESSAGE, origin, head, h_seen, commitment, ciphertext))
+    return sha256(_LABEL_CHAIN, digest, origin, head, h_seen, commitment, ciphertext)
 
 
 def _message_keys(chain_key: bytes) -> tuple[bytes, bytes]:

@@ -22,7 +22,9 @@ from common.crypto.chain import (
     CHAIN_MESSAGES,
     ROOM_DEST,
     SCOPE_ROOM,
+    Failure,
     ReceiveChains,
+    Sealed,
     SendChain,
     peek,
     peek_key,
@@ -35,7 +37,6 @@ from common.errors import (
     LocalProtocolError,
     ProtocolError,
     RemoteProtocolError,
-    Unauthentic,
     Unreadable,
     UsageError,
 )
@@ -68,6 +69,8 @@ MAX_MEMBERS: Final = 1_100
 """PROTOCOL.md 9 has 1 000; those that replace a session may come on top."""
 MAX_WAITING: Final = 10_000
 """Lines held while offline."""
+OPENED_TOGETHER: Final = 16
+"""Messages held until they are opened: one verification for each sender, some 30 us for each."""
 
 
 class Phase(Enum):
@@ -180,6 +183,19 @@ class _Unechoed(NamedTuple):
     chain: _Chain | None = None
 
 
+class _Held(NamedTuple):
+    """A message that is in the transcript, and waits to be opened with those after it.
+
+    Attributes:
+        message: or why it need not be opened.
+    """
+
+    peer: Peer
+    record: Delivered
+    chains: ReceiveChains
+    message: Sealed | Failure
+
+
 # Events, for whoever shows them.
 
 
@@ -254,7 +270,6 @@ class Trouble(Enum):
 
     UNAUTHENTIC = auto()
     UNREADABLE = auto()
-    MISSING = auto()
     HIDDEN = auto()
     MALFORMED = auto()
     UNSUPPORTED = auto()
@@ -263,14 +278,12 @@ class Trouble(Enum):
     NOT_INVITED = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Warned:
-    """Something about a member that its reader must know; `count` is of missing messages."""
+class Warned(NamedTuple):
+    """Something about a member that its reader must know."""
 
     trouble: Trouble
     peer: Peer
     at_ms: int
-    count: int = 0
 
 
 class Noticed(NamedTuple):
@@ -384,6 +397,8 @@ class Conversation:
         self._chain_number = 0
         self._unechoed: deque[_Unechoed] = deque()
         self._refused: list[_Unechoed] = []
+        self._held: list[_Held] = []
+        self._opened: list[Event] = []
         self.peers = {}
 
     # --- What a view asks.
@@ -526,8 +541,9 @@ class Conversation:
         if self.phase is Phase.JOINING and self._transcript is None:
             # Cut off before the last MEMBER: this session may be a member that knows nobody.
             return self.rejoin()
+        events = self.open_held()
         self._step(Step.LOST)
-        return []
+        return events
 
     def rejoin(self) -> list[Event]:
         """Give the session up, as 410 demands.
@@ -535,15 +551,16 @@ class Conversation:
         What was sent without echo is reported, not repeated: it may be in the log, and others may
         have joined. So is what was meant for one member, who may be another now.
         """
+        events = self.open_held()
         self._step(Step.LOST)
         lines = [sent.line for sent in (*self._refused, *self._unechoed) if sent.line]
         lines += [line for line in self._outbox if line.to]
         self._outbox = deque(line for line in self._outbox if not line.to)
         self._forget()
-        return _undelivered(lines, is_over=True)
+        return events + _undelivered(lines, is_over=True)
 
     def receive(self, record: Delivered, now: float) -> list[Event]:
-        """Take a record from the relay.
+        """Take a record from the relay; a message may be held until `open_held`.
 
         Raises:
             RemoteProtocolError: if the relay broke the protocol (400).
@@ -552,10 +569,38 @@ class Conversation:
         if self._is_out:
             # It came with our LEAVE, and nobody seals to us any more.
             return []
+        if record.kind is not Kind.MESSAGE or record.sender == self._number:
+            # It may change what a message means. If it breaks the protocol, what was opened stays.
+            self._opened = self.open_held()
         try:
-            return self._receive(record, now)
+            events = self._receive(record, now)
         except ProtocolError as error:
             raise RemoteProtocolError(str(error)) from None
+        if self._opened:
+            events, self._opened = self._opened + events, []
+        return events
+
+    def open_held(self) -> list[Event]:
+        """Open the messages that are held, for whoever hands in records has no more at hand.
+
+        Those of one member are opened together: one verification covers them (PROTOCOL.md 5.3).
+        """
+        (events, self._opened), (held, self._held) = (self._opened, []), (self._held, [])
+        runs: dict[ReceiveChains, list[Sealed]] = {}
+        for one in held:
+            if isinstance(one.message, Sealed):
+                runs.setdefault(one.chains, []).append(one.message)
+        contents_of = {chains: iter(chains.open(run)) for chains, run in runs.items()}
+        for one in held:
+            found = one.message
+            events += self._on_content(
+                one.peer,
+                one.record,
+                next(contents_of[one.chains]) if isinstance(found, Sealed) else found,
+            )
+        if self.phase is Phase.CATCHING_UP:
+            self._missed += sum(isinstance(event, Said) for event in events)
+        return events
 
     def outgoing(self, now: float) -> list[Sent]:
         """Return what must leave now, sealing what waits as far as limits allow."""
@@ -663,9 +708,6 @@ class Conversation:
             self._mail_seq = record.seq
         if self.phase is Phase.CATCHING_UP:
             self._to_catch_up -= 1
-            self._missed += sum(
-                isinstance(event, Said) and event.peer is not None for event in events
-            )
             events += self._catch_up()
         return events
 
@@ -812,7 +854,7 @@ class Conversation:
             case Kind.SENDER_KEY:
                 return self._on_key(peer, record)
             case _:
-                return self._open(peer, record, transcript)
+                return self._hold(peer, record, transcript)
 
     def _on_key(self, peer: Peer, record: Delivered) -> list[Event]:
         chains = peer.room if peek_key(record.body)[2] == SCOPE_ROOM else peer.direct
@@ -822,42 +864,45 @@ class Conversation:
             return [Warned(Trouble.KEY_UNREADABLE, peer, record.at_ms)]
         return []
 
-    def _open(self, peer: Peer, record: Delivered, transcript: Transcript) -> list[Event]:
-        """Open a message by the steps of PROTOCOL.md 5.3; the first that applies decides."""
+    def _hold(self, peer: Peer, record: Delivered, transcript: Transcript) -> list[Event]:
+        """Do steps 2 and 3 of PROTOCOL.md 5.3, which ask for our place in the log."""
+        _, _, seen = peek(record.body)
+        if seen < self._joined_seq and not record.to and peer.is_trusted:
+            return []
+        h_seen = transcript.at(seen)
+        message: Sealed | Failure = Failure.UNAUTHENTIC
+        if seen < self._joined_seq:
+            message = Failure.UNREADABLE
+        elif seen >= peer.came_seq and h_seen is not None:
+            message = Sealed(record.body, h_seen)
+        chains = peer.direct if record.to else peer.room
+        self._held.append(_Held(peer, record, chains, message))
+        return self.open_held() if len(self._held) >= OPENED_TOGETHER else []
+
+    def _on_content(self, peer: Peer, record: Delivered, opened: bytes | Failure) -> list[Event]:
+        """Say what became of a message: the first step of PROTOCOL.md 5.3 that applies decides."""
         at_ms = record.at_ms
         if not peer.is_trusted:
             return [Warned(Trouble.HIDDEN, peer, at_ms)]
-        _, _, seen = peek(record.body)
-        if seen < self._joined_seq:
-            return [Warned(Trouble.UNREADABLE, peer, at_ms)] if record.to else []
-        h_seen = transcript.at(seen)
-        if seen < peer.came_seq or h_seen is None:
-            return [Warned(Trouble.UNAUTHENTIC, peer, at_ms)]
-        try:
-            opened = (peer.direct if record.to else peer.room).open(record.body, h_seen)
-        except Unreadable:
+        if opened is Failure.UNREADABLE:
             return [Warned(Trouble.UNREADABLE, peer, at_ms)]
-        except Unauthentic:
+        if opened is Failure.UNAUTHENTIC:
             return [Warned(Trouble.UNAUTHENTIC, peer, at_ms)]
-        events: list[Event] = []
-        if opened.missing:
-            events.append(Warned(Trouble.MISSING, peer, at_ms, opened.missing))
         try:
-            content = contents.decode(opened.content)
+            content = contents.decode(opened)
         except Unreadable:
-            return [*events, Warned(Trouble.MALFORMED, peer, at_ms)]
+            return [Warned(Trouble.MALFORMED, peer, at_ms)]
         match content:
             case Text():
                 is_direct = bool(record.to)
-                said = Said(peer, content.text, at_ms, is_direct=is_direct, seq=record.seq)
-                return [*events, said]
+                return [Said(peer, content.text, at_ms, is_direct=is_direct, seq=record.seq)]
             case Password():
-                return [*events, PasswordTold(peer, content.text)]
+                return [PasswordTold(peer, content.text)]
             case Away():
                 peer.away = content.text
-                return [*events, AwayChanged(peer, at_ms)]
+                return [AwayChanged(peer, at_ms)]
             case Unsupported():
-                return [*events, Warned(Trouble.UNSUPPORTED, peer, at_ms)]
+                return [Warned(Trouble.UNSUPPORTED, peer, at_ms)]
             case _:
                 assert_never(content)
 
@@ -956,8 +1001,9 @@ class Conversation:
             return []
         if not self._joined_seq:
             raise ProtocolError("resumed without our CARD")
+        events = self.open_held()
         self._step(Step.CAUGHT_UP)
-        events: list[Event] = [Back(self._missed)]
+        events.append(Back(self._missed))
         self._missed = 0
         lines: list[Line] = []
         gone: list[Line] = []

@@ -11,7 +11,7 @@ import logging
 import os
 import random
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, assert_never
@@ -846,19 +846,22 @@ class Desk:
         """Process what came before the end of a connection."""
         while self._inbox and self._pipe is not None:
             self._open_record(self._inbox.popleft(), now)
+        self._show_all(self._conversation.open_held())
 
     def open_records(self, now: float, stop_s: float, has_keys: Callable[[], bool]) -> None:
         """Open what was received, one record at least, until then or until a key is pressed."""
         while self._inbox:
             self._open_record(self._inbox.popleft(), now)
             if self._clock() > stop_s or has_keys():
-                return
+                break
+        self._show_all(self._conversation.open_held())
 
     def _open_record(self, record: Delivered, now: float) -> None:
         try:
             events = self._conversation.receive(record, now)
         except RemoteProtocolError as problem:
             self._inbox.clear()
+            self._show_all(self._conversation.open_held())
             if self._pipe is not None:
                 self._on_closed(self._pipe.link.blame(str(problem), now, authentic=True), now)
             return
@@ -866,8 +869,7 @@ class Desk:
             # A pin that cannot be kept is no pin: better no conversation than one with anybody.
             self._end(str(problem), EXIT_FAILED)
             return
-        for event in events:
-            self._show(event)
+        self._show_all(events)
 
     def send(self, now: float) -> None:
         """Hand the socket what must leave now."""
@@ -940,9 +942,8 @@ class Desk:
         if self._conversation.phase is not Phase.OFFLINE:
             # The relay may take this session for a member for so long.
             self._name_by_s = now + NAME_S
-        events = self._conversation.rejoin() if status == 410 else self._conversation.lost()
-        for event in events:
-            self._show(event)
+        conversation = self._conversation
+        self._show_all(conversation.rejoin() if status == 410 else conversation.lost())
         if status == 410 and not self._is_anew:
             # Once; a relay that says so to a session it does not know must be waited for.
             self._is_anew = True
@@ -976,8 +977,7 @@ class Desk:
 
     def _ask_password(self) -> None:
         self.close()
-        for event in self._conversation.lost():
-            self._show(event)
+        self._show_all(self._conversation.lost())
         if self._was_asked:
             self._notice("Wrong KEY or password.")
 
@@ -1073,6 +1073,10 @@ class Desk:
             self.send(self._clock())
 
     # --- Showing.
+
+    def _show_all(self, events: Iterable[Event]) -> None:
+        for event in events:
+            self._show(event)
 
     def _show(self, event: Event) -> None:
         view = self._view

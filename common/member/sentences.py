@@ -160,10 +160,6 @@ def warned(event: Warned) -> str:
                 f"A message from {name} could not be read: {name} gave you no key for it, "
                 "and may not trust yours."
             )
-        case Trouble.MISSING:
-            if event.count == 1:
-                return f"A message from {name} is missing."
-            return f"{event.count} messages from {name} are missing."
         case Trouble.HIDDEN:
             return f"A message from {name} was hidden."
         case Trouble.MALFORMED:

@@ -26,7 +26,7 @@ RELAY = MemberId(0)
 """`from` and `to` where no member is meant."""
 
 CARD_BYTES = 1425
-SENDER_KEY_BYTES = 1177
+SENDER_KEY_BYTES = 1209
 MAX_MESSAGE_BYTES = 16_640
 MAX_CHUNK_BYTES = 16 + 4 + 32_784
 MAX_ERROR_BYTES = 256

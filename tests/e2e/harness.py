@@ -606,6 +606,7 @@ class Bot:
                     self._house.forget(self._pipe.sock.fileno())
                 case _:
                     self.events += self.conversation.receive(event, now)
+        self.events += self.conversation.open_held()
 
     def turn(self) -> None:
         """Send what waits; a conversation that has ended still has its LEAVE to send."""

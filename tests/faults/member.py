@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -114,6 +115,7 @@ class Member:
         self._ghosts: list[socket.socket] = []
         self._dial_at = 0.0
         self._seen: set[str] = set()
+        self._due: deque[Delivered] = deque()
         self.notices: list[str] = []
         self.stays: list[Stay] = []
 
@@ -177,6 +179,8 @@ class Member:
                     self._on_closed(event, fast)
                 case Delivered():
                     self._receive(event, now)
+        self._take(self.conversation.open_held())
+        assert not self._due, f"{self.name} was not shown {self._due}"
         if self._pipe is pipe:
             for record in self.conversation.outgoing(now):
                 pipe.link.send(record)
@@ -207,6 +211,7 @@ class Member:
         self._lost(refused, fast)
 
     def _lost(self, refused: Refused | None, fast: float) -> None:
+        self._take(self.conversation.open_held())
         self._end_stay()
         if refused is not None and refused.status == 410:
             self.rejoins += 1
@@ -227,21 +232,26 @@ class Member:
     def _receive(self, record: Delivered, now: float) -> None:
         conversation = self.conversation
         own = conversation._number
-        events = conversation.receive(record, now)
-        self._events(events)
+        if record.kind is Kind.MESSAGE:
+            is_own = record.sender == own
+            may_read = is_own or message_seen(record.body) >= conversation._joined_seq
+            stay = self._stay()
+            if not record.to:
+                (stay.shown if may_read else stay.unreadable).add(record.seq)
+            if may_read:
+                self._due.append(record)
+        self._take(conversation.receive(record, now))
         if conversation.phase is Phase.LIVE and not self.live_at_s:
             self.live_at_s = now
-        if record.kind is not Kind.MESSAGE:
-            return
-        said = [event for event in events if isinstance(event, Said)]
-        is_own = record.sender == own
-        may_read = is_own or message_seen(record.body) >= conversation._joined_seq
-        assert len(said) == may_read, f"{self.name} was shown {said} of one record"
-        stay = self._stay()
-        if not record.to:
-            (stay.shown if may_read else stay.unreadable).add(record.seq)
-        for event in said:
-            self._shown(record, event, stay.log_id)
+
+    def _take(self, events: Sequence[Event]) -> None:
+        """Check that what is shown is the next that came."""
+        self._events(events)
+        for event in events:
+            if isinstance(event, Said):
+                record = self._due.popleft()
+                assert (event.seq, event.is_direct) == (record.seq, bool(record.to))
+                self._shown(record, event, self._stay().log_id)
 
     def _shown(self, record: Delivered, said: Said, log_id: bytes) -> None:
         spoken = self._ledger.lines[said.text]

@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import secrets
 import selectors
+from collections import deque
+from collections.abc import Sequence
 from types import SimpleNamespace, TracebackType
 from typing import Any
 from unittest import mock
@@ -196,6 +198,7 @@ class Person:
         self.pins = Pins(None)
         self.connection: Connection | None = None
         self.events: list[Event] = []
+        self._due: deque[Delivered] = deque()
         self.start()
 
     def start(self) -> None:
@@ -238,27 +241,34 @@ class Person:
                     self._receive(event)
                 case Closed():
                     self._closed(event.refused)
+        self._take(self.conv.open_held())
         if self.connection is connection:
             for record in self.conv.outgoing(now):
                 pipe.link.send(record)
         pipe.flush()
 
     def _receive(self, record: Delivered) -> None:
-        own, events = self.conv._number, self.conv.receive(record, self.world.now)
+        is_own, is_out = record.sender == self.conv._number, self.conv._is_out
+        is_of_others = record.kind is Kind.MESSAGE and not is_own and not is_out
+        if is_of_others and message_seen(record.body) >= self.conv._joined_seq:
+            self._due.append(record)
+        self._take(self.conv.receive(record, self.world.now), record)
+
+    def _take(self, events: Sequence[Event], echo: Delivered | None = None) -> None:
+        """Check that what is shown of others is the next that came, and nothing is left out."""
         self.events += events
-        said = [event for event in events if isinstance(event, Said)]
         for event in events:
             expected = Joined | Back | Came | Left | Said | Noticed | Undelivered | Gone
             assert isinstance(event, expected), event
             if isinstance(event, Undelivered):
                 self._undelivered(event.lines)
-        if record.kind is Kind.MESSAGE and record.sender != own and not self.conv._is_out:
-            may_read = message_seen(record.body) >= self.conv._joined_seq
-            assert len(said) == may_read
-        for event in said:
-            self.world.shown(self, record, event)
+            if isinstance(event, Said):
+                record = self._due.popleft() if event.peer else echo
+                assert record is not None
+                self.world.shown(self, record, event)
         if any(isinstance(event, Gone) for event in events):
             self._hang_up()
+        assert len(self._due) == len(self.conv._held)
 
     def _undelivered(self, lines: Any) -> None:
         for line in lines:
@@ -270,6 +280,7 @@ class Person:
     def _closed(self, refused: Refused | None) -> None:
         """Do as PROTOCOL.md 3.3 says; nothing here ever breaks the protocol."""
         self._hang_up()
+        self._take(self.conv.open_held())
         if self.conv.phase is Phase.ENDED:
             return
         if refused is not None and refused.status == 410:

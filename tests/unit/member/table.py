@@ -100,8 +100,8 @@ class Person:
         self.events += self.conv.lost()
 
     def take(self, record: Delivered) -> list[Event]:
-        """Hand a record to the conversation."""
-        events = self.conv.receive(record, self.table.now)
+        """Hand a record to the conversation, and have it opened."""
+        events = self.conv.receive(record, self.table.now) + self.conv.open_held()
         self.events += events
         return events
 
@@ -127,8 +127,13 @@ class Person:
         return found
 
     def read(self) -> list[Event]:
-        """Take what the room has for us."""
-        return [event for record in self.incoming() for event in self.take(record)]
+        """Take what the room has for us, messages opened together where they may be."""
+        events: list[Event] = []
+        for record in self.incoming():
+            events += self.conv.receive(record, self.table.now)
+        events += self.conv.open_held()
+        self.events += events
+        return events
 
     def say(self, text: str, to: Person | None = None) -> list[Sent]:
         """Say a text, hand it to the room, and see its echo."""

@@ -21,6 +21,7 @@ from common.member.conversation import (
     MAX_WAITING,
     MESSAGES_BURST,
     OLD_CARD_KEY_S,
+    OPENED_TOGETHER,
     TRANSITIONS,
     Back,
     Came,
@@ -223,11 +224,11 @@ FAULTS: dict[str, Callable[[Two], Delivered]] = {
     "the LEAVE of no member": lambda two: two.ace.forge(Kind.LEAVE, MemberId(9), b"\0"),
     "a MESSAGE of no member": lambda two: two.ace.forge(Kind.MESSAGE, MemberId(9), bytes(96)),
     "mail of no member": lambda two: two.ace.forge(
-        Kind.SENDER_KEY, MemberId(9), bytes(1177), to=two.ace.number
+        Kind.SENDER_KEY, MemberId(9), bytes(1209), to=two.ace.number
     ),
     "a MESSAGE of number 0": lambda two: two.ace.forge(Kind.MESSAGE, RELAY, bytes(96)),
     "mail to another": lambda two: two.ace.forge(
-        Kind.SENDER_KEY, two.bea.number, bytes(1177), to=9
+        Kind.SENDER_KEY, two.bea.number, bytes(1209), to=9
     ),
     "mail without a body": lambda two: two.ace.forge(
         Kind.MESSAGE, two.bea.number, b"", to=two.ace.number
@@ -413,7 +414,7 @@ class TestJoining:
         refuses(col, col.forge(Kind.LEAVE, ace.number, b"\0"))
         refuses(col, col.forge(Kind.CARD, MemberId(9), make_card("dan").encoded))
         refuses(col, col.forge(Kind.MESSAGE, ace.number, bytes(96)))
-        refuses(col, col.forge(Kind.SENDER_KEY, ace.number, bytes(1177), to=col.number))
+        refuses(col, col.forge(Kind.SENDER_KEY, ace.number, bytes(1209), to=col.number))
 
     def test_a_second_welcome(self) -> None:
         table, col, replies = self.knock()
@@ -591,16 +592,15 @@ class TestSteps:
     def texts(self, events: list[object]) -> list[str]:
         return [event.text for event in events if isinstance(event, Said)]
 
-    def test_1_one_who_is_not_trusted_is_hidden_and_nothing_ratchets(self) -> None:
+    def test_1_one_who_is_not_trusted_is_hidden_and_its_chain_goes_on(self) -> None:
         _, ace, bea = self.pair()
         peer = bea.peer(ace)
         peer.standing = Standing.CHANGED
-        body = message(ace, "second")
-        assert self.gets(bea, ace, body) == [Trouble.HIDDEN]
+        assert self.gets(bea, ace, message(ace, "hidden")) == [Trouble.HIDDEN]
         assert self.gets(bea, ace, bytes(96)) == [Trouble.HIDDEN]
         assert self.gets(bea, ace, bytes(96), to=bea) == [Trouble.HIDDEN]
         peer.standing = Standing.FIRST_SEEN
-        assert self.texts(self.gets(bea, ace, body)) == ["second"]
+        assert self.texts(self.gets(bea, ace, message(ace, "second"))) == ["second"]
 
     def test_1_comes_before_2(self) -> None:
         table, ace, _ = self.pair()
@@ -652,20 +652,49 @@ class TestSteps:
         body = send_chain(ace).seal(padded("x"), *h_of(ace))
         assert self.gets(bea, ace, b"\0\0\0\7" + body[4:]) == [Trouble.UNREADABLE]
 
-    def test_4_too_far_ahead_and_5_missing(self) -> None:
+    def test_5_one_after_a_message_that_is_withheld(self) -> None:
         _, ace, bea = self.pair()
-        chain = send_chain(ace)
-        h = h_of(ace)
-        # Indexes 1 to 255; bea's next is 1, so that all can be skipped over but not 258.
-        bodies = [chain.seal(padded(str(i)), *h) for i in range(1, CHAIN_MESSAGES)]
-        far = bodies[0][:4] + (258).to_bytes(4) + bodies[0][8:]
-        assert self.gets(bea, ace, far) == [Trouble.UNREADABLE]
-        events = bea.take(bea.forge(Kind.MESSAGE, ace.number, bodies[-1]))
-        missing, said = events
-        assert isinstance(missing, Warned)
-        assert (missing.trouble, missing.count) == (Trouble.MISSING, 254)
+        chain, h = send_chain(ace), h_of(ace)
+        chain.seal(padded("withheld"), *h)
+        assert self.gets(bea, ace, chain.seal(padded("x"), *h)) == [Trouble.UNAUTHENTIC]
+
+    def test_what_is_held_is_opened_in_order_and_a_few_at_a_time(self) -> None:
+        _, ace, bea = self.pair()
+        texts = [str(number) for number in range(2 * OPENED_TOGETHER + 1)]
+        events = []
+        for text in texts:
+            body = message(ace, text)
+            found = bea.conv.receive(bea.forge(Kind.MESSAGE, ace.number, body), bea.table.now)
+            assert len(found) in (0, OPENED_TOGETHER)
+            events += found
+        assert len(events) == 2 * OPENED_TOGETHER
+        events += bea.conv.open_held()
+        assert [event.text for event in events if isinstance(event, Said)] == texts
+        assert bea.conv.open_held() == []
+
+    def test_what_else_comes_is_told_after_what_is_held(self) -> None:
+        _, ace, bea = self.pair()
+        said = bea.forge(Kind.MESSAGE, ace.number, message(ace, "x"))
+        assert bea.conv.receive(said, bea.table.now) == []
+        notice = records.from_relay(Kind.NOTICE, b"the relay stops")
+        events = bea.conv.receive(notice, bea.table.now)
+        assert [type(event) for event in events] == [Said, Noticed]
+
+    def test_a_breach_of_the_protocol_takes_nothing_back(self) -> None:
+        _, ace, bea = self.pair()
+        bea.conv.receive(bea.forge(Kind.MESSAGE, ace.number, message(ace, "x")), bea.table.now)
+        for breach in (Kind.JOIN, Kind.WELCOME):
+            with pytest.raises(RemoteProtocolError):
+                bea.conv.receive(records.from_relay(breach, b""), bea.table.now)
+        (said,) = bea.conv.open_held()
         assert isinstance(said, Said)
-        assert said.text == "255"
+        assert bea.conv.open_held() == []
+
+    def test_a_lost_link_takes_nothing_back(self) -> None:
+        _, ace, bea = self.pair()
+        bea.conv.receive(bea.forge(Kind.MESSAGE, ace.number, message(ace, "x")), bea.table.now)
+        (said,) = bea.conv.lost()
+        assert isinstance(said, Said)
 
     def test_5_a_replay(self) -> None:
         _, ace, bea = self.pair()

@@ -295,7 +295,7 @@ class TestHushing:
         assert self.refused(bea).startswith("You are muted until 1970-01-01 00:10 UTC.")
         assert self.refused(bea, to=ace.number)
         assert not self.refused(ace)
-        assert bea.send(Kind.SENDER_KEY, bytes(1177), to=ace.number) == []
+        assert bea.send(Kind.SENDER_KEY, bytes(1209), to=ace.number) == []
         relay.obey("/unmute BEA")
         assert relay.said == [("The host lets BEA speak again.", "/")]
         assert not self.refused(bea)

@@ -46,7 +46,7 @@ from tests.unit.server.people import (
     transcript_of,
 )
 
-KEY_BODY = bytes(1177)
+KEY_BODY = bytes(1209)
 
 
 def table() -> tuple[server.Room, Member, Member]:

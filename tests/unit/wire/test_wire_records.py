@@ -39,7 +39,7 @@ TO_RELAY = {
     Kind.JOIN: (64 + 16 + 8 + 8 + 1425,) * 2,
     Kind.CARD: (1425, 1425),
     Kind.LEAVE: (0, 0),
-    Kind.SENDER_KEY: (1177, 1177),
+    Kind.SENDER_KEY: (1209, 1209),
     Kind.MESSAGE: (80 + 16, 16_640),
     Kind.FETCH: (16 + 4 + 2,) * 2,
     Kind.CHUNK: (16 + 4 + 16, 16 + 4 + 32_784),
@@ -48,7 +48,7 @@ TO_RELAY = {
 FROM_RELAY = {
     Kind.CARD: (1425, 1425),
     Kind.LEAVE: (1, 1),
-    Kind.SENDER_KEY: (1177, 1177),
+    Kind.SENDER_KEY: (1209, 1209),
     Kind.MESSAGE: (80 + 16, 16_640),
     Kind.FETCH: (22, 22),
     Kind.CHUNK: (36, 32_804),
