@@ -16,9 +16,9 @@ from tests.e2e.test_e2e_terminal import check_restored, last
 WRAPPER = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
-import client
+from common.client import loop, main
 {{patch}}
-sys.exit(client.main(sys.argv[1:]))
+sys.exit(main.main(sys.argv[1:]))
 """
 
 
@@ -186,7 +186,7 @@ class Clock(types.ModuleType):
         return getattr(time, name)
     def time(self):
         return time.time() + 3600 * os.path.exists({str(flag)!r})
-client.time = Clock("time")
+loop.time = Clock("time")
 """
     ace = patched(house, f"{relay.key}@127.0.0.1:{proxy.port}", patch)
     ace.wait_for("Connected to lobby")

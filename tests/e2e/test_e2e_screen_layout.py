@@ -250,14 +250,14 @@ def test_locales_without_utf_8(house: House, name: str) -> None:
 ASCII = f"""
 import locale, sys
 sys.path.insert(0, {str(ROOT)!r})
-import client
+from common.client import main
 set_locale = locale.setlocale
 def only_c(category, name=None):
     if name:
         raise locale.Error
     return set_locale(category, "C")
 locale.setlocale = only_c
-sys.exit(client.main(sys.argv[1:]))
+sys.exit(main.main(sys.argv[1:]))
 """
 
 

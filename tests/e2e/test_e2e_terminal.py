@@ -14,7 +14,7 @@ from tests.e2e.harness import ROOT, House, Relay, Screen
 CRASHING = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
-import client
+from common.client import loop, main
 from common.member.desk import Desk
 
 def broken(*arguments, **more):
@@ -23,7 +23,7 @@ def broken(*arguments, **more):
 for owner, name in {{where}}:
     getattr(owner, name)
     setattr(owner, name, broken)
-sys.exit(client.main(sys.argv[1:]))
+sys.exit(main.main(sys.argv[1:]))
 """
 
 
@@ -149,7 +149,7 @@ def crashing(house: House, relay: Relay, where: str, *more: str) -> Screen:
 @pytest.mark.parametrize("more", [(), ("--plain",)])
 def test_a_crash(house: House, where: str, more: tuple[str, ...]) -> None:
     relay = house.relay()
-    owner = "Desk, 'read'" if where == "Desk.read" else f"client.Client, {where!r}"
+    owner = "Desk, 'read'" if where == "Desk.read" else f"loop.Client, {where!r}"
     ace = crashing(house, relay, f"[({owner})]", *more)
     ace.expects_traceback = True
     if where == "_read_input":

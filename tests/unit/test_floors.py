@@ -33,7 +33,9 @@ def test_the_tree_keeps_every_contract() -> None:
         ("common/term/text.py", "common.term.editor", {"blind"}),
         # A row, the doors, a cycle, and a module that stands on no floor.
         ("common/member/trust.py", "common.term.text", {"member"}),
-        ("client.py", "common.log.memory", {"client"}),
+        ("common/client/dial.py", "common.log.memory", {"client"}),
+        ("common/client/loop.py", "server", {"client"}),
+        ("common/member/desk.py", "common.client.dial", {"member", "floors"}),
         ("common/crypto/noise.py", "cryptography.hazmat", {"doors"}),
         ("server.py", "curses", {"doors"}),
         ("common/crypto/primitives.py", "common.crypto.noise", {"cycles"}),

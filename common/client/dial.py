@@ -1,0 +1,260 @@
+"""What it takes to reach a relay: the member, addresses, TLS; for the thread that dials."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Protocol
+
+from common import config
+from common.errors import FileError, UsageError
+from common.view.view import Outcome, View
+
+ROOT: Final = Path(__file__).parents[2]
+"""Where client.py lies."""
+
+
+class Member(Protocol):
+    """What the loop knows of `common.member.desk`, which is imported after the first frame."""
+
+    host: str
+    port: int
+    is_secure: bool
+    unix_path: str
+    wants_dial: bool
+    exit_code: int | None
+    last_words: str
+
+    @property
+    def fd(self) -> int | None:
+        """Of the connection, once there is one."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much is on its way that no more should be typed."""
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether the socket has not taken all there is."""
+
+    def is_reading(self, now: float) -> bool:
+        """Whether to wait for the socket."""
+
+    def deadline(self, now: float) -> float | None:
+        """Return when `tick` is next wanted."""
+
+    def tick(self, now: float) -> None:
+        """Let time pass."""
+
+    def act(self, outcome: Outcome, now: float) -> None:
+        """Do what was asked at the terminal."""
+
+    def woke(self, now: float) -> None:
+        """See whether the connection has outlived a sleep."""
+
+    def read(self, now: float) -> None:
+        """Take what the socket has."""
+
+    def open_records(self, now: float, stop_s: float, has_keys: Callable[[], bool]) -> None:
+        """Open what was received, one record at least, until then or until a key is pressed."""
+
+    def send(self, now: float) -> None:
+        """Hand the socket what must leave now."""
+
+    def show_status(self, now: float) -> None:
+        """Tell the view where we stand, if that has changed."""
+
+    def stretch(self) -> bytes:
+        """Return the psk; for the thread that dials, since it takes long."""
+
+    def dialling(self) -> None:
+        """Note that the loop does what `wants_dial` says."""
+
+    def dialled(self, psk: bytes) -> None:
+        """Note that an attempt to connect begins with this psk."""
+
+    def attach(self, sock: socket.socket | TlsSock, now: float) -> None:
+        """Begin to join on a socket that is connected."""
+
+    def failed(self, problem: str, now: float) -> None:
+        """Note that there is no connection, and why."""
+
+    def unreachable(self, why: str, now: float) -> None:
+        """Note that no address could be connected to."""
+
+    def quit(self, goodbye: str) -> None:
+        """Leave: the goodbye first if it can be said."""
+
+    def interrupt(self) -> None:
+        """Leave a line mode at once, with its words."""
+
+    def hang_up(self, now: float) -> None:
+        """The terminal is gone: what can be said without waiting is said."""
+
+    def input_ended(self, now: float) -> None:
+        """Nobody can type any more: what was typed still goes out, then we leave."""
+
+    def close(self) -> None:
+        """Let go of the socket; what the link still has to say is tried once."""
+
+
+class Prepared(NamedTuple):
+    """What the short-lived thread found out.
+
+    Attributes:
+        failure: why there will be no member, and the exit code; else ("", 0).
+    """
+
+    attempt: int
+    member: Member | None
+    psk: bytes
+    addresses: list[tuple[int, tuple[object, ...]]]
+    problem: str
+    failure: tuple[str, int]
+    tls: Any = None
+
+
+class TlsSock:
+    """A TLS socket that is like another: when it must wait, for whatever, there is nothing.
+
+    What it has decrypted no selector sees, so all of it is handed out at once.
+    """
+
+    def __init__(self, sock: Any) -> None:
+        """Take over an `ssl.SSLSocket` whose handshake is done."""
+        # Whoever has one has imported it; nobody else should wait for that.
+        import ssl
+
+        self._sock = sock
+        self._wait = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
+        self._is_shut = False
+
+    def recv(self, size: int, /) -> bytes:
+        """Return at least what would remain unseen, b"" at the end."""
+        if self._is_shut:
+            return self._drained(size)
+        data = b""
+        try:
+            while len(data) < size or self._sock.pending():
+                chunk: bytes = self._sock.recv(size)
+                if not chunk:
+                    break
+                data += chunk
+        except self._wait:
+            if not data:
+                raise BlockingIOError from None
+        except OSError:
+            if not data:
+                raise
+        return data
+
+    def _drained(self, size: int) -> bytes:
+        """Wait for the end: what comes after our own goodbye cannot be decrypted any more."""
+        if self._sock.recv(size):
+            raise BlockingIOError
+        return b""
+
+    def send(self, data: bytes | memoryview, /) -> int:
+        """Return how many bytes were taken."""
+        try:
+            sent: int = self._sock.send(data)
+        except self._wait:
+            raise BlockingIOError from None
+        return sent
+
+    def shutdown(self, how: int, /) -> None:
+        """Say that nothing more will come, as far as that needs no waiting."""
+        with contextlib.suppress(OSError, ValueError):
+            self._sock.unwrap()
+        self._is_shut = True
+        self._sock.shutdown(how)
+
+    def fileno(self) -> int:
+        """Return the descriptor for a selector."""
+        return int(self._sock.fileno())
+
+    def close(self) -> None:
+        """Let go of the descriptor."""
+        self._sock.close()
+
+
+def make_member(settings: config.ClientConfig, view: View) -> Member:
+    """Import what talks to the relay, and make it.
+
+    Raises:
+        UsageError: if the settings are wrong, or a package is missing.
+        FileError: if a file cannot be used.
+    """
+    with packages():
+        # Here, because nobody should wait for a screen as long as this takes. The password first:
+        # stretching it takes as long as the other imports, and needs no GIL.
+        from concurrent.futures import ThreadPoolExecutor
+
+        from common.crypto import ticket
+
+        key = ticket.parse(settings.ticket).key
+        psk = ThreadPoolExecutor(1).submit(ticket.derive_psk, settings.offered_password, key)
+
+        from common.member.desk import Desk
+    today = time.strftime("%Y-%m-%d")
+    return Desk(settings, os.environ, view, time.monotonic, at_ms, today, psk.result)
+
+
+@contextlib.contextmanager
+def packages() -> Iterator[None]:
+    """Import what needs packages.
+
+    Raises:
+        UsageError: if one is missing.
+    """
+    try:
+        yield
+    except ImportError as problem:
+        wanted = ROOT / "requirements.txt"
+        raise UsageError(f"{problem}. Run: {sys.executable} -m pip install -r {wanted}") from None
+
+
+def addresses_of(member: Member) -> list[tuple[int, Any]]:
+    """Return where to connect to, in the order in which to try.
+
+    Raises:
+        OSError: if the name is not known; or UnicodeError, if it can be none.
+        UsageError: if this system has no such sockets.
+    """
+    if not member.unix_path:
+        found = socket.getaddrinfo(member.host, member.port, type=socket.SOCK_STREAM)
+        return [(family, address) for family, _, _, _, address in found]
+    if not hasattr(socket, "AF_UNIX"):
+        raise UsageError("This system has no unix sockets. Use ws://HOST:PORT/.")
+    return [(socket.AF_UNIX, member.unix_path)]
+
+
+def tls_for(ca_file: Path | None) -> Any:
+    """Return how we verify who answers: as Python does, or by one authority alone.
+
+    Raises:
+        FileError: if the authority cannot be read.
+    """
+    # Here, because it takes long and few need it.
+    import ssl
+
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as problem:
+        why = problem.strerror if problem.errno else "it holds no certificate in PEM"
+        raise FileError(f"Cannot use {ca_file}: {why}.") from None
+
+
+def is_tls(sock: socket.socket) -> bool:
+    """Tell whether this socket speaks TLS."""
+    return hasattr(sock, "do_handshake")
+
+
+def at_ms() -> int:
+    """Return the time of day."""
+    return time.time_ns() // 1_000_000

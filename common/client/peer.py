@@ -1,0 +1,236 @@
+"""A chat without a server: whoever listens runs the relay too (PROTOCOL.md 2, peer to peer)."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeVar
+
+from common import config, files, names
+from common.client.dial import ROOT, at_ms, packages
+from common.client.loop import Client, run
+from common.client.views import choose_view
+from common.client.words import EXIT_FAILED, print_row, say
+from common.errors import FileError, UsageError
+from common.view.output import is_terminal
+
+_T = TypeVar("_T")
+
+ANSWER_BYTES: Final = 1024
+
+
+def peer_mode(settings: config.ClientConfig, peer: config.PeerConfig) -> int:
+    """Talk without a server: whoever listens runs the relay too (PROTOCOL.md 2, peer to peer).
+
+    Raises:
+        UsageError: if a setting is wrong, or a package is missing.
+        FileError: if a file cannot be used, or nobody can listen there.
+    """
+    with packages():
+        # Here, as all that the first frame does not need.
+        from common.crypto import ticket
+        from common.crypto.identity import RelayKey
+        from common.member.peering import PeerDesk
+    try:
+        keys = ticket.peer_keys(ticket.parse_fernet_key(peer.fernet_key))
+    except UsageError:
+        where = f"fernet_key in [parameters] of {peer.file}"
+        raise UsageError(f"{where} is not 32 bytes in base64. Copy it again.") from None
+    print_row(f"Your IP and port are: {_shown(peer.ip)}:{peer.port}")
+    peer, host, port = _answers(peer)
+    listener = _listener(peer) if peer.mode == "listen" else None
+    key = RelayKey.from_private(keys.static_private).public
+    invitation = ticket.encode(ticket.Ticket(key, keys.secret, host, port))
+    # A password that is given, though empty, is never asked for.
+    settings = settings._replace(ticket=invitation, password="", url="", room="")
+    view = choose_view(settings)
+    today = time.strftime("%Y-%m-%d")
+    desk = PeerDesk(
+        settings, peer, os.environ, view, time.monotonic, at_ms, today, lambda: keys.psk
+    )
+    client = Client(settings, view, desk)
+    if listener is None:
+        return run(client, say)
+    return _host(client, listener, keys.static_private, keys.psk, desk.judge, desk.joined)
+
+
+def _host(
+    client: Client,
+    listener: socket.socket,
+    private: bytes,
+    psk: bytes,
+    judge: Callable[..., int | None],
+    joined: Callable[[bytes, str], None],
+) -> int:
+    """Run the relay of a client that listens, and the client; return the exit code."""
+    # Here, because who connects needs no server.py.
+    import server
+    from common.crypto.identity import RelayKey
+
+    has_crashed = threading.Event()
+
+    def crash() -> None:
+        has_crashed.set()
+        signal.raise_signal(signal.SIGTERM)
+
+    relay = server.Server(
+        config.ServerConfig(rooms=0, rate=config.PEER_RATE),
+        RelayKey.from_private(private),
+        psk,
+        [listener],
+        lambda _: None,
+        crash,
+        also_judge=judge,
+        on_join=joined,
+    )
+    relay.start()
+    try:
+        code = run(client, say)
+    finally:
+        relay.stop()
+    if has_crashed.is_set():
+        say("The relay in this program broke, so nobody could be reached any more.")
+        return EXIT_FAILED
+    return code
+
+
+def _answers(peer: config.PeerConfig) -> tuple[config.PeerConfig, str, int]:
+    """Return who listens, and where: as flags say, or else as is answered.
+
+    Raises:
+        UsageError: if nobody answers, or the flag is wrong.
+    """
+    from common.crypto import ticket
+
+    def mode(answer: str) -> str:
+        if answer.lower() not in ("connect", "listen"):
+            raise UsageError("The answer is connect or listen.")
+        return answer.lower()
+
+    def address(answer: str) -> str:
+        host, port = ticket.parse_address(answer)
+        if port is not None:
+            raise UsageError("The port is asked for next.")
+        return host
+
+    peer = peer._replace(mode=peer.mode or _ask("Enter mode (connect or listen): ", mode))
+    if peer.mode == "listen":
+        anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
+        return peer, anywhere.get(peer.ip, peer.ip), peer.port
+    if not peer.address:
+        host = _ask("Enter peer IP: ", address)
+        return peer, host, _ask("Enter peer port: ", ticket.parse_port)
+    host, port = ticket.parse_address(peer.address)
+    if port is None:
+        raise UsageError("--connect needs the port too, as HOST:PORT.")
+    return peer, host, port
+
+
+def _listener(peer: config.PeerConfig) -> socket.socket:
+    """Return the socket that peers connect to.
+
+    Raises:
+        UsageError: if server.py is not beside us.
+        FileError: if nobody can listen there; names what to change.
+    """
+    if not (ROOT / "server.py").is_file():
+        raise UsageError("Who listens needs server.py beside client.py. Copy it there.")
+    import server
+
+    where = f"[parameters] of {peer.file}"
+    try:
+        return server.bind(
+            socket.AF_INET6 if ":" in peer.ip else socket.AF_INET, (peer.ip, peer.port)
+        )
+    except OSError as problem:
+        match problem.errno:
+            case errno.EADDRINUSE:
+                why = f"Port {peer.port} is in use. Stop what uses it, or change port in {where}."
+            case errno.EADDRNOTAVAIL:
+                why = f"{peer.ip} is no address of this machine. Change ip in {where}."
+            case errno.EACCES | errno.EPERM:
+                why = f"Port {peer.port} needs more rights than we have. Change port in {where}."
+            case _:
+                told = problem.strerror or str(problem)
+                at = f"{_shown(peer.ip)}:{peer.port}"
+                why = f"Cannot listen at {at}: {told}. Change ip or port in {where}."
+        raise FileError(why) from None
+
+
+def _shown(ip: str) -> str:
+    return f"[{ip}]" if ":" in ip else ip
+
+
+def _ask(question: str, parse: Callable[[str], _T]) -> _T:
+    """Ask until the answer can be used.
+
+    Raises:
+        UsageError: if nobody answers.
+    """
+    while True:
+        print_row(question, end="" if is_terminal(0) else "\n")
+        try:
+            answer = _read_answer()
+        except EOFError:
+            raise UsageError(
+                "Nobody answers here: give --listen, or --connect HOST:PORT."
+            ) from None
+        try:
+            return parse(answer)
+        except UsageError as problem:
+            print_row(str(problem))
+
+
+def _read_answer() -> str:
+    """Read a line, and nothing of what follows it: that is for the room.
+
+    Raises:
+        EOFError: if the input has ended.
+    """
+    answer = bytearray()
+    while (byte := os.read(0, 1)) not in (b"", b"\n"):
+        answer += byte[: ANSWER_BYTES - len(answer)]
+    if not byte and not answer:
+        raise EOFError
+    return answer.decode("utf-8", "replace").strip()
+
+
+def genkey() -> str:
+    """Return a new key for two, as Fernet prints its own."""
+    import base64
+
+    return base64.urlsafe_b64encode(os.urandom(32)).decode()
+
+
+def init(settings: config.ClientConfig) -> None:
+    """Write a config.ini for this machine.
+
+    Raises:
+        UsageError: if the name that was given cannot be used.
+        FileError: if it is there, or cannot be written.
+    """
+    path = settings.file or Path(config.FILE)
+    username = settings.username
+    if username:
+        names.check_username(username)
+    else:
+        username = socket.gethostname().partition(".")[0]
+        try:
+            names.check_username(username)
+        except UsageError:
+            username = "desktop"
+    # Connecting a datagram socket sends nothing: it asks the routing table which address we would
+    # use towards one that is reserved for documentation (RFC 5737).
+    ip = "127.0.0.1"
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))
+        ip = str(probe.getsockname()[0])
+    files.create_own(path, config.sample(ip, username, genkey()).encode())
+    print_row(f"{path} is written. Copy it to the other machine, and change ip and username there.")

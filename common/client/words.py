@@ -1,0 +1,43 @@
+"""What a client says when no view has the terminal, and how it ends (UX.md 8)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import Final
+
+from common.errors import TermchatError, UsageError
+from common.term import text
+
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_INTERRUPTED: Final = 130
+
+
+def exit_code(problem: TermchatError) -> int:
+    """Return the exit code of a client that this keeps from joining."""
+    return EXIT_USAGE if isinstance(problem, UsageError) else EXIT_FAILED
+
+
+def print_row(row: str, end: str = "\n") -> None:
+    """Write a row on standard output, if there is one, before a view takes it."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stdout.write(text.clean(row) + end)
+        sys.stdout.flush()
+
+
+def say(sentence: str) -> None:
+    """Write a sentence on standard error, if there is one."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stderr.write(text.clean(sentence) + "\n")
+        sys.stderr.flush()
+
+
+def open_streams() -> None:
+    """Open what came closed, or the next file or socket would pass for standard output."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
