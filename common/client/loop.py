@@ -11,12 +11,10 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final
 
-from common import config, names
+from common import config
 from common.client.dial import (
     Member,
     Prepared,
@@ -27,11 +25,11 @@ from common.client.dial import (
     make_member,
     tls_for,
 )
-from common.client.words import EXIT_FAILED, EXIT_INTERRUPTED, exit_code, say
+from common.client.words import EXIT_FAILED, EXIT_INTERRUPTED, exit_code
 from common.errors import TermchatError
 from common.term.editor import Action
 from common.view.output import is_readable
-from common.view.view import Outcome, Status, View
+from common.view.view import Outcome, View
 
 READ_BYTES: Final = 64 * 1024
 CONNECT_S: Final = 10.0
@@ -51,15 +49,22 @@ class Client:
     """The loop: owns the terminal, the socket, the timers and the member."""
 
     def __init__(
-        self, settings: config.ClientConfig, view: View, member: Member | None = None
+        self,
+        settings: config.ClientConfig,
+        view: View,
+        caught: deque[int],
+        member: Member | None = None,
     ) -> None:
-        """Prepare to run; without a member, the thread that dials makes it."""
+        """Prepare to run; without a member, the thread that dials makes it.
+
+        caught: the signals that came, the newest last.
+        """
         self._settings = settings
         self._view = view
         self._member = member
         self._held: list[Outcome] = []
         self._selector = selectors.DefaultSelector()
-        self._signals: deque[int] = deque()
+        self._signals = caught
         self._wake_out, self._wake_in = socket.socketpair()
         self._wake_out.setblocking(False)
         self._wake_in.setblocking(False)
@@ -87,24 +92,22 @@ class Client:
     def run(self) -> int:
         """Talk until the end; return the exit code (UX.md 8)."""
         self._selector.register(self._wake_out, selectors.EVENT_READ)
-        has_screen = self._view.is_screen
-        with _handled_signals(self._signals, self._wake_in, has_screen=has_screen):
-            self._view.start()
-            self._view.apply_options()
-            try:
-                while self.exit_code is None:
-                    try:
-                        if not self._attempt:
-                            self._begin()
-                        self._turn()
-                    except Exception as problem:  # noqa: BLE001 - whatever it is, it is our fault
-                        self._broke(problem)
-            finally:
-                self._close()
-                self._selector.close()
-                self._wake_in.close()
-                self._wake_out.close()
-                self._view.stop()
+        signal.set_wakeup_fd(self._wake_in.fileno(), warn_on_full_buffer=False)
+        try:
+            while self.exit_code is None:
+                try:
+                    if not self._attempt:
+                        self._open_input()
+                        self._dial()
+                    self._turn()
+                except Exception as problem:  # noqa: BLE001 - whatever it is, it is our fault
+                    self._broke(problem)
+        finally:
+            signal.set_wakeup_fd(-1)
+            self._close()
+            self._selector.close()
+            self._wake_in.close()
+            self._wake_out.close()
         return self.exit_code
 
     @property
@@ -118,15 +121,6 @@ class Client:
     def last_words(self) -> str:
         """What remains to be said on standard error."""
         return self._last_words or (self._member.last_words if self._member else "")
-
-    def _begin(self) -> None:
-        """Show the first frame, then dial."""
-        self._open_input()
-        room = names.room_for_user(self._settings.room)
-        self._view.status(Status(room, self._settings.username, 0, "connecting", 0, ()))
-        self._view.draw(time.monotonic())
-        self._view.flush()
-        self._dial()
 
     def _broke(self, problem: Exception) -> None:
         """Keep the details of what broke, tell of it, and go on unless it happens again."""
@@ -210,6 +204,8 @@ class Client:
         member.show_status(now)
 
     def _timeout_s(self) -> float | None:
+        if self._signals:  # of before the first turn: nothing wakes us for them
+            return 0.0
         now = time.monotonic()
         times = [self._view.deadline()]
         if self._member is not None:
@@ -482,16 +478,6 @@ class Client:
                 self._view.resized()
 
 
-def run(client: Client, tell: Callable[[str], None]) -> int:
-    """Run to the end, and say what remains to be said."""
-    code = client.run()
-    for details in client.details:
-        say(details.rstrip())
-    if client.last_words:
-        tell(client.last_words)
-    return code
-
-
 def _feed(sock: socket.socket) -> None:
     """Copy standard input into a socket, for a loop whose selector cannot wait for it."""
     with contextlib.suppress(OSError), sock:
@@ -508,30 +494,3 @@ def _append_private(path: Path, content: str) -> bool:
     except OSError:
         return False
     return True
-
-
-@contextlib.contextmanager
-def _handled_signals(
-    caught: deque[int], wake: socket.socket, *, has_screen: bool
-) -> Iterator[None]:
-    """Put signals into a queue that the loop empties, and wake it."""
-
-    def handle(signum: int, _frame: FrameType | None) -> None:
-        caught.append(signum)
-
-    wanted = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGCONT", "SIGWINCH", "SIGCHLD"]
-    if has_screen:
-        wanted.append("SIGTSTP")
-    numbers = [getattr(signal, name) for name in wanted if hasattr(signal, name)]
-    # What nohup, or a shell without job control, made us ignore stays ignored.
-    numbers = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, handle) for number in numbers}
-    if hasattr(signal, "SIGPIPE"):
-        before[signal.SIGPIPE] = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    fd = signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
-    try:
-        yield
-    finally:
-        signal.set_wakeup_fd(fd)
-        for number, handler in before.items():
-            signal.signal(number, handler)

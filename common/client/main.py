@@ -6,14 +6,19 @@ import contextlib
 import gc
 import os
 import sys
-import threading
 from typing import Final
 
 from common import config, files, title
-from common.client.dial import make_member
-from common.client.loop import Client, run
+from common.client import stage
 from common.client.views import choose_view
-from common.client.words import EXIT_INTERRUPTED, exit_code, open_streams, print_row, say
+from common.client.words import (
+    EXIT_INTERRUPTED,
+    exit_code,
+    open_streams,
+    print_row,
+    say,
+    say_last,
+)
 from common.errors import FileError, TermchatError, UsageError
 from common.view.output import is_terminal
 
@@ -58,14 +63,25 @@ def main(argv: list[str]) -> int:
         settings = _with_passphrase(settings)
         view = choose_view(settings)
         # Who has no screen sees nothing early, and should hear first what is wrong.
-        member = None if view.is_screen else make_member(settings, view)
+        member = None
+        if not view.is_screen:
+            from common.client.dial import make_member
+
+            member = make_member(settings, view)
     except TermchatError as problem:
         say(str(problem))
         return exit_code(problem)
     except KeyboardInterrupt:  # at a question, or before the loop takes signals
         print_row("")
         return EXIT_INTERRUPTED
-    return run(Client(settings, view, member), print_row if settings.check else say)
+    with stage.taken(settings, view) as caught:
+        # Here, since the first frame waits for no socket.
+        from common.client.loop import Client
+
+        client = Client(settings, view, caught, member)
+        code = client.run()
+    say_last(client.details, client.last_words, print_row if settings.check else say)
+    return code
 
 
 def _with_passphrase(settings: config.ClientConfig) -> config.ClientConfig:
@@ -99,6 +115,9 @@ def _with_passphrase(settings: config.ClientConfig) -> config.ClientConfig:
 
 def end(code: int) -> None:
     """End the process: at once if something still dials, or what it runs in would abort."""
+    # Here, because the first frame has no use for it.
+    import threading
+
     if not any(thread.daemon for thread in threading.enumerate()):
         sys.exit(code)
     for stream in (sys.stdout, sys.stderr):

@@ -9,17 +9,19 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, TypeVar
 
 from common import config, files, names
-from common.client.dial import ROOT, at_ms, packages
-from common.client.loop import Client, run
+from common.client import stage
+from common.client.dial import ROOT, Member, at_ms, packages
+from common.client.loop import Client
 from common.client.views import choose_view
-from common.client.words import EXIT_FAILED, print_row, say
+from common.client.words import EXIT_FAILED, print_row, say, say_last
 from common.errors import FileError, UsageError
 from common.view.output import is_terminal
+from common.view.view import View
 
 _T = TypeVar("_T")
 
@@ -55,21 +57,34 @@ def peer_mode(settings: config.ClientConfig, peer: config.PeerConfig) -> int:
     desk = PeerDesk(
         settings, peer, os.environ, view, time.monotonic, at_ms, today, lambda: keys.psk
     )
-    client = Client(settings, view, desk)
     if listener is None:
-        return run(client, say)
-    return _host(client, listener, keys.static_private, keys.psk, desk.judge, desk.joined)
+        return _run(settings, view, desk)
+    with _hosted(listener, keys.static_private, keys.psk, desk.judge, desk.joined) as has_crashed:
+        code = _run(settings, view, desk)
+    if has_crashed.is_set():
+        say("The relay in this program broke, so nobody could be reached any more.")
+        return EXIT_FAILED
+    return code
 
 
-def _host(
-    client: Client,
+def _run(settings: config.ClientConfig, view: View, member: Member) -> int:
+    """Run to the end, and say what remains to be said."""
+    with stage.taken(settings, view) as caught:
+        client = Client(settings, view, caught, member)
+        code = client.run()
+    say_last(client.details, client.last_words, say)
+    return code
+
+
+@contextlib.contextmanager
+def _hosted(
     listener: socket.socket,
     private: bytes,
     psk: bytes,
     judge: Callable[..., int | None],
     joined: Callable[[bytes, str], None],
-) -> int:
-    """Run the relay of a client that listens, and the client; return the exit code."""
+) -> Iterator[threading.Event]:
+    """Run the relay of a client that listens; yields whether it has crashed."""
     # Here, because who connects needs no server.py.
     import server
     from common.crypto.identity import RelayKey
@@ -92,13 +107,9 @@ def _host(
     )
     relay.start()
     try:
-        code = run(client, say)
+        yield has_crashed
     finally:
         relay.stop()
-    if has_crashed.is_set():
-        say("The relay in this program broke, so nobody could be reached any more.")
-        return EXIT_FAILED
-    return code
 
 
 def _answers(peer: config.PeerConfig) -> tuple[config.PeerConfig, str, int]:

@@ -7,7 +7,6 @@ import os
 from common import config, names
 from common.client.words import say
 from common.errors import FileError, UsageError
-from common.view.lines import Lines
 from common.view.output import is_terminal
 from common.view.view import VALUES, View
 
@@ -37,7 +36,7 @@ def _pick(settings: config.ClientConfig) -> View:
     if settings.is_pipe:
         return _pipes(settings)
     if settings.plain:
-        return Lines()
+        return _lines()
     why = ""
     if not (is_terminal(0) and is_terminal(1)):
         why = "Input or output is no terminal"
@@ -54,6 +53,13 @@ def _pick(settings: config.ClientConfig) -> View:
         except FileError as problem:
             why = str(problem).rstrip(".")
     say(f"{why}: line mode.")
+    return _lines()
+
+
+def _lines() -> View:
+    # Here, because a screen needs none of it.
+    from common.view.lines import Lines
+
     return Lines()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Callable
 from typing import Final
 
 from common.errors import TermchatError, UsageError
@@ -32,6 +33,14 @@ def say(sentence: str) -> None:
     with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stderr.write(text.clean(sentence) + "\n")
         sys.stderr.flush()
+
+
+def say_last(details: list[str], last_words: str, tell: Callable[[str], None]) -> None:
+    """Say what remains to be said when a client has run."""
+    for detail in details:
+        say(detail.rstrip())
+    if last_words:
+        tell(last_words)
 
 
 def open_streams() -> None:
