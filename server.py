@@ -2353,9 +2353,9 @@ class Server:
             also_judge=also_judge,
             rules=self.rules,
         )
-        book = Book(settings.data / "rules") if settings.data is not None else None
+        book = Book(Path(settings.data, "rules")) if settings.data is not None else None
         self.office = Office(self, book, on_stop)
-        self._writer = Writer(self, settings.data) if settings.data is not None else None
+        self._writer = Writer(self, Path(settings.data)) if settings.data is not None else None
         self._loops = [Loop(self) for _ in range(settings.threads or _default_threads())]
         if self._writer is not None:
             for room, seats in self._writer.restore(time.monotonic()):
@@ -3058,7 +3058,7 @@ def main(argv: list[str]) -> int:
             key = RelayKey.generate()
         else:
             files.make_private_dir(settings.data)
-            key = load_relay_key(settings.data / "relay_key")
+            key = load_relay_key(Path(settings.data, "relay_key"))
         password = config.DEFAULT_PASSWORD if settings.password is None else settings.password
         psk = ticket.derive_psk(password, key.public)
         listeners = listen(settings.hosts, settings.port)
@@ -3071,7 +3071,7 @@ def main(argv: list[str]) -> int:
     console = Console(out_fd=1)
     console.catch(signal.SIGINT, signal.SIGTERM)
     try:
-        logged = LogQueue(settings.log, console.row) if settings.log is not None else None
+        logged = LogQueue(Path(settings.log), console.row) if settings.log is not None else None
         server = Server(
             settings,
             key,

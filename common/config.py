@@ -11,7 +11,6 @@ import functools
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from common import files, names
@@ -105,7 +104,7 @@ _KEYS = {
 """Not home and log: a downloaded folder must not choose where we write. Nor operators, whom the
 folder of `data` names too, beside the relay key: hence that is taken from --config only."""
 _SECRETS = ("fernet_key", "key", "password")
-_OURS = re.compile(rb"^(?:\xef\xbb\xbf)?[ \t]*\[(parameters|client|server)\]", re.MULTILINE)
+_OURS = rb"(?m)^(?:\xef\xbb\xbf)?[ \t]*\[(parameters|client|server)\]"
 _WORDS = {"yes": True, "on": True, "true": True, "1": True}
 _WORDS |= {"no": False, "off": False, "false": False, "0": False}
 
@@ -130,7 +129,7 @@ class PeerConfig(NamedTuple):
         address: HOST:PORT to connect to; "" to ask.
     """
 
-    file: Path
+    file: str
     ip: str
     port: int
     fernet_key: str
@@ -164,13 +163,13 @@ class ServerConfig(NamedTuple):
     rooms: int = DEFAULT_ROOMS
     threads: int = 0
     grace_s: float = DEFAULT_GRACE_S
-    data: Path | None = None
+    data: str | None = None
     rate: float = DEFAULT_RATE
     burst: float = DEFAULT_BURST
     inbound_bytes_s: float = DEFAULT_INBOUND_BYTES_S
     warnings: tuple[str, ...] = ()
     operators: tuple[str, ...] = ()
-    log: Path | None = None
+    log: str | None = None
     proxies: tuple[str, ...] = ()
 
 
@@ -204,13 +203,13 @@ class ClientConfig(NamedTuple):
     password: str | None = None
     url: str = ""
     room: str = ""
-    home: Path | None = None
+    home: str | None = None
     ephemeral: bool = False
     plain: bool = False
     colour: bool = True
-    log: Path | None = None
+    log: str | None = None
     task: str = ""
-    file: Path | None = None
+    file: str | None = None
     peer: PeerConfig | None = None
     options: tuple[Option, ...] = ()
     notify_command: str = ""
@@ -223,7 +222,7 @@ class ClientConfig(NamedTuple):
     timeout_s: float = DEFAULT_TIMEOUT_S
     tail: int | None = None
     json: bool = False
-    ca_file: Path | None = None
+    ca_file: str | None = None
     check: bool = False
     completion: str = ""
 
@@ -277,8 +276,8 @@ def load_server(argv: Sequence[str], environ: Mapping[str, str]) -> ServerConfig
         metavar="SECONDS",
     )
     add("--operator", action="append", default=[], type=_fingerprint, metavar="FINGERPRINT")
-    add("--log", type=Path, metavar="FILE")
-    add("--data", type=Path, metavar="DIR")
+    add("--log", type=_path, metavar="FILE")
+    add("--data", type=_path, metavar="DIR")
     limit = _number(1, MAX_LIMIT, "")
     add("--rate", type=limit, default=DEFAULT_RATE)
     add("--burst", type=limit, default=DEFAULT_BURST)
@@ -289,7 +288,7 @@ def load_server(argv: Sequence[str], environ: Mapping[str, str]) -> ServerConfig
         metavar="BYTES",
     )
     add("--trust-proxy", type=_network, action="append", default=[], metavar="ADDRESS")
-    add("--config", type=Path, metavar="FILE")
+    add("--config", type=_path, metavar="FILE")
     first = parser.parse_args(argv)
     sources = _sources(first.config)
     # Set but empty is unset: an empty password must not open the relay to every address.
@@ -334,16 +333,16 @@ def load_client(argv: Sequence[str], environ: Mapping[str, str]) -> ClientConfig
     add("--password", metavar="X")
     add("--password-file", metavar="FILE")
     add("--url", default="")
-    add("--cafile", type=Path, metavar="FILE")
+    add("--cafile", type=_path, metavar="FILE")
     add("--check", action="store_true")
     add("--room", default="", metavar="NAME")
-    add("--home", type=Path, metavar="DIR")
+    add("--home", type=_path, metavar="DIR")
     add("--passphrase", action="store_true")
     add("--passphrase-file", metavar="FILE")
     add("--ephemeral", action="store_true")
     add("--plain", action="store_true")
     add("--no-color", action="store_false", dest="colour")
-    add("--log", type=Path, metavar="FILE")
+    add("--log", type=_path, metavar="FILE")
     add("--send", action="store_true", dest="sends")
     add("--block", action="store_true", dest="is_block")
     add("--strict", action="store_true", dest="is_strict")
@@ -352,7 +351,7 @@ def load_client(argv: Sequence[str], environ: Mapping[str, str]) -> ClientConfig
     add("--tail", type=tail, metavar="[N]")
     add("--json", action="store_true")
     add("--notify-command", default="", metavar="CMD")
-    add("--config", type=Path, metavar="FILE")
+    add("--config", type=_path, metavar="FILE")
     either = parser.add_mutually_exclusive_group().add_argument
     either("--listen", action="store_true")
     either("--connect", default="", metavar="HOST:PORT")
@@ -370,9 +369,9 @@ def load_client(argv: Sequence[str], environ: Mapping[str, str]) -> ClientConfig
         passphrase = files.read_secret(given.passphrase_file, "Passphrase")
     if given.ephemeral and (given.passphrase or passphrase is not None):
         raise UsageError("--ephemeral keeps no identity that a passphrase could encrypt.")
-    home: Path | None = given.home
+    home: str | None = given.home
     if home is None and environ.get("TERMCHAT_HOME"):
-        home = Path(environ["TERMCHAT_HOME"])
+        home = environ["TERMCHAT_HOME"]
     sources = _sources(given.config, home or _default_home(environ))
     variables = {name: environ.get(f"TERMCHAT_{name.upper()}") for name in ("key", "password")}
     merged = _merge(parser, argv, "client", sources, variables)
@@ -455,9 +454,13 @@ username = {username}
 """
 
 
-def identity_path(settings: ClientConfig, environ: Mapping[str, str]) -> Path:
-    """Return where the identity is kept."""
-    return (settings.home or default_home(environ)) / "identity"
+def identity_path(settings: ClientConfig, environ: Mapping[str, str]) -> str:
+    """Return where the identity is kept.
+
+    Raises:
+        FileError: if there is no such place.
+    """
+    return os.path.join(settings.home or default_home(environ), "identity")
 
 
 def _key(parser: argparse.ArgumentParser, given: argparse.Namespace) -> str | None:
@@ -500,16 +503,25 @@ def _check_pipes(parser: argparse.ArgumentParser, given: argparse.Namespace) -> 
         parser.error("with --json each row is a message; --block and --strict are about lines")
 
 
-def default_home(environ: Mapping[str, str]) -> Path:
-    """Return where identity and pins live when nothing else was said (UX.md 8)."""
+def default_home(environ: Mapping[str, str]) -> str:
+    """Return where identity and pins live when nothing else was said (UX.md 8).
+
+    Raises:
+        FileError: if nobody of our number is known, and HOME is not set.
+    """
     state = environ.get("XDG_STATE_HOME")
-    return (Path(state) if state else Path.home() / ".local" / "state") / "termchat"
+    if not state:
+        user = os.path.expanduser("~")
+        if user == "~":
+            raise FileError("You have no home folder to keep your identity in. See --home.")
+        state = os.path.join(user, ".local", "state")
+    return os.path.join(state, "termchat")
 
 
-def _default_home(environ: Mapping[str, str]) -> Path | None:
+def _default_home(environ: Mapping[str, str]) -> str | None:
     try:
         return default_home(environ)
-    except RuntimeError:  # nobody of this number is known, and HOME is not set
+    except FileError:
         return None
 
 
@@ -524,30 +536,30 @@ class _Source(NamedTuple):
         command: a program to run, if this file may name one.
     """
 
-    path: Path
+    path: str
     sections: dict[str, dict[str, str]]
     command: str
     warnings: list[str]
 
 
-def _sources(named: Path | None, home: Path | None = None) -> list[_Source]:
+def _sources(named: str | None, home: str | None = None) -> list[_Source]:
     """Read the file that was named, or lies here, and the one at home; the first come first.
 
     Raises:
         UsageError: if one is malformed.
         FileError: if one cannot be used.
     """
-    found = [_read(named or Path(FILE), is_named=named is not None, may_run=named is not None)]
+    found = [_read(named or FILE, is_named=named is not None, may_run=named is not None)]
     if home is not None:
-        found.append(_read(home / FILE, is_named=False, may_run=True))
+        found.append(_read(os.path.join(home, FILE), is_named=False, may_run=True))
     return [source for source in found if source is not None]
 
 
-def _read(path: Path, *, is_named: bool, may_run: bool) -> _Source | None:
+def _read(path: str, *, is_named: bool, may_run: bool) -> _Source | None:
     file = files.read_shared(path, MAX_FILE_BYTES)
     if file is None and is_named:
         raise FileError(f"There is no {path}. client.py --init writes one.")
-    if file is None or not (is_named or _OURS.search(file.data)):
+    if file is None or not (is_named or re.search(_OURS, file.data)):
         return None  # many programs call a file so
     if file.fault:
         raise FileError(file.fault)
@@ -571,7 +583,7 @@ def _read(path: Path, *, is_named: bool, may_run: bool) -> _Source | None:
     return _Source(path, sections, command, warnings)
 
 
-def _parse(path: Path, data: bytes) -> dict[str, dict[str, str]]:
+def _parse(path: str, data: bytes) -> dict[str, dict[str, str]]:
     # Here, since most have no such file.
     import configparser
 
@@ -597,7 +609,7 @@ def _parse(path: Path, data: bytes) -> dict[str, dict[str, str]]:
     }
 
 
-def _malformed(path: Path, problem: Exception) -> str:
+def _malformed(path: str, problem: Exception) -> str:
     line = getattr(problem, "lineno", None)
     if line is None:
         (line, _), *_ = getattr(problem, "errors", None) or [(0, "")]
@@ -689,7 +701,7 @@ def _peer(
 
     source = next((source for source in sources if "parameters" in source.sections), None)
     if source is None:
-        where = str(sources[0].path) if sources else FILE
+        where = sources[0].path if sources else FILE
         raise UsageError(f"There is no [parameters] in {where}. client.py --init writes it.")
     values = source.sections["parameters"]
     if username is not None:
@@ -721,6 +733,10 @@ def _peer(
 
 
 # --- Values.
+
+
+def _path(text: str) -> str:
+    return text or os.curdir
 
 
 def _port(text: str) -> int:

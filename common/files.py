@@ -6,7 +6,6 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from common.errors import FileError
@@ -16,28 +15,30 @@ try:
 except ImportError:  # Windows has no flock; there one user runs one client.
     fcntl = None  # type: ignore[assignment]
 
+StrPath = str | os.PathLike[str]
+
 MAX_PRIVATE_BYTES = 16 * 1024 * 1024
 """Larger than any private file of ours; a device or a mistake is not read into memory."""
 
 MAX_SECRET_BYTES = 4096
 
 
-def make_private_dir(path: Path) -> None:
+def make_private_dir(path: StrPath) -> None:
     """Create `path` (and its parents) as a 0700 directory if it is missing.
 
     Raises:
         FileError: if it cannot be made, or others may enter it.
     """
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        mode = path.stat().st_mode
+        os.makedirs(path, mode=0o700, exist_ok=True)
+        mode = os.stat(path).st_mode
     except OSError as error:
         raise FileError(f"Cannot use the directory {path}: {error.strerror}.") from None
     if os.name == "posix" and mode & 0o077:
         raise FileError(f"Others can read {path}. Run: chmod 700 {path}")
 
 
-def read_private(path: Path) -> bytes | None:
+def read_private(path: StrPath) -> bytes | None:
     """Return the content of a private file, or None if there is none.
 
     Raises:
@@ -65,7 +66,7 @@ class Shared(NamedTuple):
     is_readable: bool
 
 
-def read_shared(path: Path, most_bytes: int) -> Shared | None:
+def read_shared(path: StrPath, most_bytes: int) -> Shared | None:
     """Return a file of the user's own making, or None if there is none.
 
     Raises:
@@ -85,7 +86,7 @@ def read_shared(path: Path, most_bytes: int) -> Shared | None:
     return Shared(data, fault, is_readable=bool(status.st_mode & 0o044))
 
 
-def create_own(path: Path, data: bytes) -> None:
+def create_own(path: StrPath, data: bytes) -> None:
     """Write a private file that the user will edit, and that is not there yet.
 
     Raises:
@@ -151,7 +152,7 @@ def _first_line(fd: int) -> bytes:
     return line
 
 
-def create_private(path: Path, data: bytes) -> bool:
+def create_private(path: StrPath, data: bytes) -> bool:
     """Write a private file that must not exist yet, so that of several processes one wins.
 
     Returns:
@@ -162,13 +163,13 @@ def create_private(path: Path, data: bytes) -> bool:
     """
     # Not by link(), which would need no lock: Android and some file systems have none.
     with locked(path):
-        if path.exists():
+        if os.path.exists(path):
             return False
         replace_private(path, data)
     return True
 
 
-def replace_private(path: Path, data: bytes) -> None:
+def replace_private(path: StrPath, data: bytes) -> None:
     """Write a private file in the place of the one there: whole or not at all.
 
     Raises:
@@ -176,20 +177,20 @@ def replace_private(path: Path, data: bytes) -> None:
     """
     try:
         with _temporary(path, data) as name:
-            Path(name).replace(path)
-        _sync_dir(path.parent)
+            os.replace(name, path)
+        _sync_dir(os.path.dirname(path) or os.curdir)
     except OSError as error:
         raise FileError(f"Cannot write {path}: {error.strerror}.") from None
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
+def locked(path: StrPath) -> Iterator[None]:
     """Hold the lock that goes with `path`, across processes.
 
     Raises:
         FileError: if the lock file cannot be used.
     """
-    lock = path.with_name(path.name + ".lock")
+    lock = f"{os.fspath(path)}.lock"
     try:
         fd = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:
@@ -213,7 +214,7 @@ class Hold:
         os.close(self._fd)
 
 
-def hold(path: Path, taken: str) -> Hold:
+def hold(path: StrPath, taken: str) -> Hold:
     """Take the lock `path`, or fail at once.
 
     Raises:
@@ -232,24 +233,23 @@ def hold(path: Path, taken: str) -> Hold:
     return Hold(fd)
 
 
-def check_private(path: Path) -> None:
+def check_private(path: StrPath) -> None:
     """Check that nobody else can read a file, if it is there.
 
     Raises:
         FileError: if others can.
     """
     with contextlib.suppress(FileNotFoundError):
-        if os.name == "posix" and path.stat().st_mode & 0o077:
+        if os.name == "posix" and os.stat(path).st_mode & 0o077:
             raise FileError(f"Others can read {path}. Run: chmod 600 {path}")
 
 
-def _read(path: Path, most_bytes: int) -> tuple[bytes, os.stat_result] | None:
+def _read(path: StrPath, most_bytes: int) -> tuple[bytes, os.stat_result] | None:
     try:
-        if not path.is_file():
-            # Opening a FIFO would wait for a writer.
-            path.stat()
+        # Opening a FIFO would wait for a writer.
+        if not stat.S_ISREG(os.stat(path).st_mode):
             raise FileError(f"{path} is not a regular file.")
-        with path.open("rb") as file:
+        with open(path, "rb") as file:
             status = os.fstat(file.fileno())
             data = file.read(most_bytes + 1)
     except (FileNotFoundError, NotADirectoryError):
@@ -262,12 +262,13 @@ def _read(path: Path, most_bytes: int) -> tuple[bytes, os.stat_result] | None:
 
 
 @contextlib.contextmanager
-def _temporary(path: Path, data: bytes) -> Iterator[str]:
+def _temporary(path: StrPath, data: bytes) -> Iterator[str]:
     """Write `data` beside `path`, 0600 and fsynced; it is removed at the end if still there."""
     # Here, since it costs a client 10 ms before its first frame.
     import tempfile
 
-    fd, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    directory, of = os.path.split(path)
+    fd, name = tempfile.mkstemp(prefix=f".{of}.", dir=directory or os.curdir)
     try:
         with os.fdopen(fd, "wb") as file:
             file.write(data)
@@ -276,10 +277,10 @@ def _temporary(path: Path, data: bytes) -> Iterator[str]:
         yield name
     finally:
         with contextlib.suppress(FileNotFoundError):
-            Path(name).unlink()
+            os.unlink(name)
 
 
-def _sync_dir(path: Path) -> None:
+def _sync_dir(path: StrPath) -> None:
     """Make a rename durable."""
     if os.name == "posix":
         fd = os.open(path, os.O_RDONLY)

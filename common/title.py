@@ -6,7 +6,6 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterable, MutableMapping
-from pathlib import Path
 
 _ARGUMENTS, _VARIABLES = 48, 50
 """The fields of /proc/PID/stat that say where each begins; the next says where it ends: proc(5)."""
@@ -31,7 +30,8 @@ def hide(
 
 def _blank(secrets: set[bytes], variables: tuple[bytes, ...]) -> None:
     # The name of the program, in brackets, may hold anything.
-    fields = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()
+    with open("/proc/self/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
     fd = os.open("/proc/self/mem", os.O_RDWR)
     try:
         for first, is_variable in ((_ARGUMENTS, False), (_VARIABLES, True)):

@@ -234,7 +234,7 @@ def addresses_of(member: Member) -> list[tuple[int, Any]]:
     return [(socket.AF_UNIX, member.unix_path)]
 
 
-def tls_for(ca_file: Path | None) -> Any:
+def tls_for(ca_file: str | None) -> Any:
     """Return how we verify who answers: as Python does, or by one authority alone.
 
     Raises:

@@ -142,11 +142,11 @@ class Client:
         if len(self._breaks) == MOST_BREAKS and now - self._breaks[0] < BREAKS_S:
             self._last_words, self._exit_code = self._sentence, EXIT_FAILED
 
-    def _log_path(self) -> Path | None:
+    def _log_path(self) -> str | None:
         settings = self._settings
         if settings.log is not None or settings.ephemeral:
             return settings.log
-        return (settings.home or config.default_home(os.environ)) / "client.log"
+        return str(Path(settings.home or config.default_home(os.environ), "client.log"))
 
     def _turn(self) -> None:
         """Wait for something and do what it asks: the keyboard first, the relay, then time."""
@@ -485,7 +485,7 @@ def _feed(sock: socket.socket) -> None:
             sock.sendall(data)
 
 
-def _append_private(path: Path, content: str) -> bool:
+def _append_private(path: str, content: str) -> bool:
     """Add to a file that only we can read; False if that cannot be."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
     try:

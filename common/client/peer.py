@@ -10,7 +10,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Final, TypeVar
 
 from common import config, files, names
@@ -227,7 +226,7 @@ def init(settings: config.ClientConfig) -> None:
         UsageError: if the name that was given cannot be used.
         FileError: if it is there, or cannot be written.
     """
-    path = settings.file or Path(config.FILE)
+    path = settings.file or config.FILE
     username = settings.username
     if username:
         names.check_username(username)

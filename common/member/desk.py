@@ -1396,6 +1396,6 @@ def _home(settings: config.ClientConfig, environ: Mapping[str, str]) -> tuple[Id
     """
     if settings.ephemeral:
         return Identity.generate(), Pins(None)
-    path = config.identity_path(settings, environ)
+    path = Path(config.identity_path(settings, environ))
     files.make_private_dir(path.parent)
     return load_identity(path, settings.passphrase), Pins(path.with_name("known_peers"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import NamedTuple
 
 # A terminal sends a sequence at once; a lone ESC that stays alone this long is the Esc key.
@@ -62,27 +63,6 @@ _PASTE_BEGINS, _PASTE_ENDS = b"\x1b[200~", b"\x1b[201~"
 
 _TYPED = re.compile(rb"[^\x00-\x1f\x7f]+")
 _UNBRACKETED = re.compile(rb"[^\x1b]+")
-# Each part is bounded, and so is what is kept of a sequence that never ends. A string (DCS, SOS,
-# OSC, PM, APC) answers somebody else's question. ESC twice is Alt with a longer sequence.
-_SEQUENCE = re.compile(
-    rb"""\x1b (?:
-      (?P<csi> \x1b? \[ (?: [0-?]{0,64} [\ -/]{0,8} [@-Z\\-~] | \[ [A-E] ) )
-    | (?P<ss3> \x1b? O [0-9;]{0,16} [@-~] )
-    | (?P<string> [PX\]^_] [^\x00-\x1f\x7f]{0,4096} (?: \x07 | \x1b\\ ) )
-    | (?P<alt> [^\x1b\x80-\xffOPX\[\]^_]
-             | [\xc2-\xdf][\x80-\xbf] | [\xe0-\xef][\x80-\xbf]{2} | [\xf0-\xf4][\x80-\xbf]{3} )
-    )""",
-    re.VERBOSE,
-)
-_PARTIAL = re.compile(
-    rb"""\x1b (?:
-      [PX\]^_] [^\x00-\x1f\x7f]{0,4096} \x1b?
-    | [\xc2-\xdf] | [\xe0-\xef][\x80-\xbf]? | [\xf0-\xf4][\x80-\xbf]{0,2}
-    | \x1b? (?: \[ (?: \[ | [0-?]{0,64} [\ -/]{0,8} ) | O [0-9;]{0,16} )?
-    )""",
-    re.VERBOSE,
-)
-
 _CONTROLS = {code: f"ctrl-{chr(code | 0x40).lower()}" for code in range(0x20)} | {
     0x08: "backspace",
     0x09: "tab",
@@ -104,6 +84,36 @@ _MODIFIERS = (("ctrl-", 4), ("alt-", 2), ("shift-", 1))
 _WHEEL_UP, _WHEEL_DOWN = 64, 65
 _MOUSE_MODIFIERS = 4 | 8 | 16
 
+# The next two are compiled when a sequence comes, not before the first frame: 1 ms.
+
+
+@cache
+def _sequences() -> re.Pattern[bytes]:
+    # Each part is bounded, and so is what is kept of a sequence that never ends. A string (DCS,
+    # SOS, OSC, PM, APC) answers somebody else's question. ESC twice is Alt with a longer sequence.
+    return re.compile(
+        rb"""\x1b (?:
+          (?P<csi> \x1b? \[ (?: [0-?]{0,64} [\ -/]{0,8} [@-Z\\-~] | \[ [A-E] ) )
+        | (?P<ss3> \x1b? O [0-9;]{0,16} [@-~] )
+        | (?P<string> [PX\]^_] [^\x00-\x1f\x7f]{0,4096} (?: \x07 | \x1b\\ ) )
+        | (?P<alt> [^\x1b\x80-\xffOPX\[\]^_]
+                 | [\xc2-\xdf][\x80-\xbf] | [\xe0-\xef][\x80-\xbf]{2} | [\xf0-\xf4][\x80-\xbf]{3} )
+        )""",
+        re.VERBOSE,
+    )
+
+
+@cache
+def _partial_sequences() -> re.Pattern[bytes]:
+    return re.compile(
+        rb"""\x1b (?:
+          [PX\]^_] [^\x00-\x1f\x7f]{0,4096} \x1b?
+        | [\xc2-\xdf] | [\xe0-\xef][\x80-\xbf]? | [\xf0-\xf4][\x80-\xbf]{0,2}
+        | \x1b? (?: \[ (?: \[ | [0-?]{0,64} [\ -/]{0,8} ) | O [0-9;]{0,16} )?
+        )""",
+        re.VERBOSE,
+    )
+
 
 class Keys:
     """What the terminal sends, as events; owned by the screen.
@@ -117,9 +127,7 @@ class Keys:
     def __init__(self, terminfo: Mapping[bytes, str] | None = None) -> None:
         own = {string: name for string, name in (terminfo or {}).items() if string[:1] == b"\x1b"}
         own.pop(b"\x1b", None)
-        longest_first = sorted(own, key=len, reverse=True)
         self._own = own
-        self._own_pattern = re.compile(b"|".join(map(re.escape, longest_first)) or b"(?!)")
         self._own_prefixes = {string[:end] for string in own for end in range(1, len(string))}
         self._own_bytes = max(map(len, own), default=0)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -195,13 +203,14 @@ class Keys:
         left = len(data) - at
         if left < self._own_bytes and data[at:] in self._own_prefixes:
             return True
-        return _PARTIAL.fullmatch(data, at) is not None
+        return _partial_sequences().fullmatch(data, at) is not None
 
     def _sequence(self, data: bytes, at: int, now: float) -> tuple[KeyEvent | None, int]:
         """Return what the escape sequence at a place means, if anything, and where it ends."""
-        if own := self._own_pattern.match(data, at):
-            return self._key(self._own[own.group()], now), own.end()
-        sequence = _SEQUENCE.match(data, at)
+        for end in range(min(len(data), at + self._own_bytes), at + 1, -1):
+            if own := self._own.get(data[at:end]):
+                return self._key(own, now), end
+        sequence = _sequences().match(data, at)
         if sequence is None:
             return _broken(data, at)
         body = sequence.group()[1:]
@@ -276,7 +285,7 @@ class Keys:
 
 def _broken(data: bytes, at: int) -> tuple[Key | None, int]:
     """Return what stands before the place where an escape sequence ceased to be one."""
-    start = _PARTIAL.match(data, at)
+    start = _partial_sequences().match(data, at)
     assert start is not None
     sequence = start.group()
     if sequence[1:] in (b"", b"\x1b") or sequence[1] >= 0x80:

@@ -23,7 +23,7 @@ _NUMBER_SIGNS = frozenset(
     map(chr, (*range(0x600, 0x606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD))
 )
 
-_URL = re.compile(r"https?://\S*[^\s.,;:!?)]")
+_URL = r"https?://\S*[^\s.,;:!?)]"
 
 # Letters that pass for a Latin one. Judged before case is folded: of \u0412 and \u0432, only the
 # capital passes for a B.
@@ -217,7 +217,7 @@ def graphemes(text: str) -> Iterator[str]:
 
 def urls(text: str) -> list[tuple[int, int]]:
     """Return where each URL of a text begins and ends."""
-    return [match.span() for match in _URL.finditer(text)] if "://" in text else []
+    return [match.span() for match in re.finditer(_URL, text)] if "://" in text else []
 
 
 @lru_cache(maxsize=4096)

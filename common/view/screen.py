@@ -17,7 +17,6 @@ import sys
 import termios
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
 from common.errors import FileError
@@ -113,7 +112,7 @@ class Screen:
         # While the terminal shows something else than our screen.
         self._is_away = False
         self._child: int | None = None
-        self._edited: Path | None = None
+        self._edited: str | None = None
 
     # --- The terminal.
 
@@ -132,7 +131,7 @@ class Screen:
         os.dup2(pipe_in, 1)
         os.close(pipe_in)
         # What Python writes to standard error now would be typed over the screen.
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123 - closed in stop()
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - closed in stop()
         # Before curses writes: what it has not flushed may end within a sequence.
         self._enter_modes()
         self._window = curses.initscr()
@@ -249,7 +248,7 @@ class Screen:
         self._leave_modes()
         self._is_away = True
         try:
-            arguments = [*shlex.split(command), str(self._edited)]
+            arguments = [*shlex.split(command), self._edited]
             self._child = os.posix_spawnp(
                 arguments[0],
                 arguments,
@@ -272,8 +271,8 @@ class Screen:
             return
         edited = None
         if status == 0:
-            with contextlib.suppress(OSError):
-                edited = self._edited.read_bytes()
+            with contextlib.suppress(OSError), open(self._edited, "rb") as file:
+                edited = file.read()
         self._forget_child()
         self._come_back()
         if edited is None:
@@ -285,7 +284,7 @@ class Screen:
         self._child = None
         if self._edited is not None:
             with contextlib.suppress(OSError):
-                self._edited.unlink()
+                os.unlink(self._edited)
         self._edited = None
 
     def _come_back(self) -> None:
@@ -662,7 +661,7 @@ def _set_locale() -> bool:
     return False
 
 
-def _draft_file(content: str) -> Path:
+def _draft_file(content: str) -> str:
     """Write a draft where it never reaches a disk.
 
     Raises:
@@ -672,10 +671,10 @@ def _draft_file(content: str) -> Path:
     import tempfile
 
     for place in (os.environ.get("XDG_RUNTIME_DIR"), "/dev/shm"):  # noqa: S108 - memory, and 0600
-        if place and Path(place).is_dir():
+        if place and os.path.isdir(place):
             with contextlib.suppress(OSError):
                 fd, name = tempfile.mkstemp(prefix="termchat-", suffix=".txt", dir=place)
                 with os.fdopen(fd, "w", encoding="utf-8", errors="replace") as file:
                     file.write(content)
-                return Path(name)
+                return name
     raise FileError("There is no XDG_RUNTIME_DIR or /dev/shm: a draft is never put on a disk.")

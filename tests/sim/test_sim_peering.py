@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -23,7 +22,7 @@ from tests.sim.world import World
 
 NAMES = ["desktop", "phone"]
 IDENTITIES = [Identity.generate() for _ in NAMES]
-PEER = PeerConfig(Path("config.ini"), "127.0.0.1", 1, "")
+PEER = PeerConfig("config.ini", "127.0.0.1", 1, "")
 
 
 class Plain(Lines):

@@ -95,11 +95,11 @@ class TestServer:
             rooms=0,
             threads=3,
             grace_s=1.5,
-            data=Path("d"),
+            data="d",
             rate=2.5,
             burst=9.0,
             inbound_bytes_s=65_536.0,
-            log=Path("l"),
+            log="l",
             operators=("1" * 30,),
             proxies=("10.0.0.0/8", "::1/128", "unix"),
         )
@@ -171,12 +171,12 @@ class TestClient:
             password="x",
             url="ws://h/",
             room="team",
-            home=Path("h"),
+            home="h",
             ephemeral=True,
             plain=True,
             colour=False,
-            log=Path("l"),
-            ca_file=Path("ca"),
+            log="l",
+            ca_file="ca",
         )
 
     def test_flags_of_pipes(self) -> None:
@@ -202,10 +202,10 @@ class TestClient:
         }
         found = load_client(["--username", "ace"], environ)
         assert found == ClientConfig(
-            ticket=KEY, username="ace", password="env", home=Path("there"), colour=False
+            ticket=KEY, username="ace", password="env", home="there", colour=False
         )
         beaten = load_client(["other", "--password", "", "--home", "here"], environ)
-        assert (beaten.ticket, beaten.password, beaten.home) == ("other", "", Path("here"))
+        assert (beaten.ticket, beaten.password, beaten.home) == ("other", "", "here")
 
     def test_empty_variables_are_none(self) -> None:
         environ = dict.fromkeys(
@@ -244,9 +244,9 @@ class TestClient:
 
 
 def test_where_things_live() -> None:
-    assert default_home({"XDG_STATE_HOME": "/state"}) == Path("/state/termchat")
+    assert default_home({"XDG_STATE_HOME": "/state"}) == "/state/termchat"
     for environ in ({}, {"XDG_STATE_HOME": ""}):
-        assert default_home(environ) == Path.home() / ".local" / "state" / "termchat"
+        assert default_home(environ) == str(Path.home() / ".local" / "state" / "termchat")
 
 
 class TestFile:
@@ -284,7 +284,7 @@ class TestFile:
             rooms=0,
             threads=3,
             grace_s=1.5,
-            data=Path("d"),
+            data="d",
             rate=2.5,
             burst=9.0,
             inbound_bytes_s=65_536.0,
@@ -334,9 +334,9 @@ class TestFile:
         found = load_server([], {})
         assert (found.data, found.port) == (None, 5)
         assert found.warnings == ("data is not taken from config.ini, only from --config.",)
-        assert load_server(["--data", "e"], {}).data == Path("e")
+        assert load_server(["--data", "e"], {}).data == "e"
         found = load_server(["--config", "config.ini"], {})
-        assert (found.data, found.warnings) == (Path("d"), ())
+        assert (found.data, found.warnings) == ("d", ())
 
     def test_nor_does_it_choose_where_we_write(self) -> None:
         write("[client]\nhome = /somewhere\nlog = /somewhere/else\nlisten = yes\n")
@@ -439,7 +439,7 @@ class TestPeer:
     def test_a_file_with_parameters_makes_do_without_key(self) -> None:
         write(PARAMETERS)
         found = load_client([], {})
-        peer = PeerConfig(Path("config.ini"), "192.168.1.112", 50_233, FERNET_KEY)
+        peer = PeerConfig("config.ini", "192.168.1.112", 50_233, FERNET_KEY)
         assert (found.peer, found.username, found.ticket) == (peer, "desktop", "")
         assert load_client(["--listen"], {}).peer == peer._replace(mode="listen")
         found = load_client(["--connect", "h:5", "--username", "ace"], {"TERMCHAT_KEY": KEY})
@@ -500,12 +500,12 @@ class TestPeer:
         write("nonsense [server]\n[server]\nx\n")
         assert load_client(["--genkey"], {}).task == "genkey"
         found = load_client(["--init", "--config", "other.ini"], {})
-        assert (found.task, found.file) == ("init", Path("other.ini"))
+        assert (found.task, found.file) == ("init", "other.ini")
 
     def test_the_sample_is_read_back(self) -> None:
         write(sample("10.0.0.7", "desktop", FERNET_KEY))
         found = load_client([], {})
-        peer = PeerConfig(Path("config.ini"), "10.0.0.7", config.PEER_PORT, FERNET_KEY)
+        peer = PeerConfig("config.ini", "10.0.0.7", config.PEER_PORT, FERNET_KEY)
         assert (found.peer, found.username, found.warnings) == (peer, "desktop", ())
         write(sample("10.0.0.7", "desktop", FERNET_KEY).replace("# [", "[").replace("# key", "key"))
         assert load_client([], {}).ticket == "what a server printed"
@@ -560,6 +560,6 @@ class TestPassphrase:
 
     def test_the_identity_is_in_its_home(self) -> None:
         settings = load_client([KEY, "--home", "/h"], {})
-        assert identity_path(settings, {}) == Path("/h/identity")
+        assert identity_path(settings, {}) == "/h/identity"
         settings = load_client([KEY], {})
-        assert identity_path(settings, {"XDG_STATE_HOME": "/s"}) == Path("/s/termchat/identity")
+        assert identity_path(settings, {"XDG_STATE_HOME": "/s"}) == "/s/termchat/identity"
