@@ -292,7 +292,9 @@ def load_server(argv: Sequence[str], environ: Mapping[str, str]) -> ServerConfig
     first = parser.parse_args(argv)
     sources = _sources(first.config)
     # Set but empty is unset: an empty password must not open the relay to every address.
-    given = _merge(parser, argv, "server", sources, {"password": environ.get("TERMCHAT_PASSWORD")})
+    given = _merge(
+        parser, argv, first, "server", sources, {"password": environ.get("TERMCHAT_PASSWORD")}
+    )
     password = _password(parser, first)
     if password is None:
         password = given.password
@@ -374,7 +376,7 @@ def load_client(argv: Sequence[str], environ: Mapping[str, str]) -> ClientConfig
         home = environ["TERMCHAT_HOME"]
     sources = _sources(given.config, home or _default_home(environ))
     variables = {name: environ.get(f"TERMCHAT_{name.upper()}") for name in ("key", "password")}
-    merged = _merge(parser, argv, "client", sources, variables)
+    merged = _merge(parser, argv, given, "client", sources, variables)
     peer, username = None, merged.username
     told = _key(parser, given)
     key = told or parser.get_default("key") or ""
@@ -621,6 +623,7 @@ def _malformed(path: str, problem: Exception) -> str:
 def _merge(
     parser: argparse.ArgumentParser,
     argv: Sequence[str],
+    given: argparse.Namespace,
     section: str,
     sources: list[_Source],
     variables: Mapping[str, str | None],
@@ -630,7 +633,6 @@ def _merge(
     Raises:
         UsageError: if a flag or a value is wrong.
     """
-    given = parser.parse_args(argv)
     defaults: dict[str, object] = {}
     for source in reversed(sources):
         for name, value in source.sections.get(section, {}).items():
@@ -638,6 +640,8 @@ def _merge(
                 if name == _key_of(action) and name in _KEYS[section]:
                     defaults[action.dest] = _value(action, value, _where(source, section, name))
     defaults |= {name: value for name, value in variables.items() if value}
+    if not defaults:
+        return given
     # A flag that may be repeated would be added to its default.
     lists = {name for name, value in defaults.items() if isinstance(value, list)}
     beaten = {name for name in lists if getattr(given, name)}
