@@ -154,8 +154,10 @@ class Client:
         if sentence:
             self._view.warn(sentence, at_ms())
             self._view.draw(time.monotonic())
-        self._watch(time.monotonic())
-        ready = {key.fd: mask for key, mask in self._selector.select(self._timeout_s())}
+        # One time for both: what is not watched yet must end the wait.
+        now = time.monotonic()
+        self._watch(now)
+        ready = {key.fd: mask for key, mask in self._selector.select(self._timeout_s(now))}
         now = time.monotonic()
         self._look_at_clocks(now)
         if self._wake_out.fileno() in ready:
@@ -203,10 +205,9 @@ class Client:
             self._dial()
         member.show_status(now)
 
-    def _timeout_s(self) -> float | None:
+    def _timeout_s(self, now: float) -> float | None:
         if self._signals:  # of before the first turn: nothing wakes us for them
             return 0.0
-        now = time.monotonic()
         times = [self._view.deadline()]
         if self._member is not None:
             times.append(self._member.deadline(now))
