@@ -11,9 +11,13 @@ anew at each start.
 
 from __future__ import annotations
 
+import os
 import sys
 
-from common.client.main import end, main
-
 if __name__ == "__main__":
-    end(main(sys.argv[1:]))
+    try:
+        from common.client.main import end, main
+
+        end(main(sys.argv[1:]))
+    except KeyboardInterrupt:  # while nobody takes signals: in the imports, or at the very end
+        os._exit(130)

@@ -78,6 +78,8 @@ try:
         Sent,
         Seq,
     )
+except KeyboardInterrupt:
+    raise SystemExit(130) from None
 except ImportError as problem:
     _wanted = Path(__file__).with_name("requirements.txt")
     sys.stderr.write(f"{problem}. Run: {sys.executable} -m pip install -r {_wanted}\n")
@@ -3065,6 +3067,8 @@ def main(argv: list[str]) -> int:
     except TermchatError as problem:
         sys.stderr.write(f"{problem}\n")
         return 2 if isinstance(problem, UsageError) else 1
+    except KeyboardInterrupt:  # at a question, or before the console takes signals
+        return 130
     for warning in settings.warnings:
         sys.stderr.write(f"{text.clean(warning)}\n")
     limited = raise_file_limit(settings)

@@ -1,4 +1,4 @@
-"""The loop of a client: it owns the terminal, the socket, the timers and the signals."""
+"""The loop of a client: it owns the terminal, the socket and the timers."""
 
 from __future__ import annotations
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from tests.e2e.harness import ROOT, House, Lines, Screen
+import pytest
+
+from tests.e2e.harness import ROOT, House, Lines, Program, Screen
 
 WITHOUT_CURSES = f"""
 import runpy, sys
@@ -244,3 +247,14 @@ def test_output_into_a_file(house: House) -> None:
     assert ace.ended() == 0
     assert "ace: into a file" in out.read_text()
     assert os.fsencode("\x1b") not in out.read_bytes()
+
+
+@pytest.mark.parametrize("script", ["client.py", "server.py"])
+def test_ctrl_c_while_it_imports(house: House, script: str) -> None:
+    shutil.copy(ROOT / script, house.path)
+    (house.path / "common").mkdir()
+    interrupted = "import signal\nsignal.raise_signal(signal.SIGINT)\n"
+    (house.path / "common" / "__init__.py").write_text(interrupted)
+    program = Program(house, [sys.executable, script])
+    assert program.ended() == 130
+    assert not program.out + program.err
