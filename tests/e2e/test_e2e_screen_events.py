@@ -200,6 +200,25 @@ loop.time = Clock("time")
     house.until(lambda: len(proxy.seen) >= quiet + 8, lambda: f"{len(proxy.seen) - quiet}")
 
 
+STOP_EARLY = """
+import os, signal
+from common.view.screen import Screen
+draw = Screen.draw
+def stopped(self, now):
+    draw(self, now)
+    Screen.draw = draw
+    os.kill(os.getpid(), signal.SIGTERM)
+Screen.draw = stopped
+"""
+
+
+def test_a_signal_before_the_loop_runs(house: House) -> None:
+    ace = patched(house, house.relay().ticket, STOP_EARLY)
+    assert ace.ended() == 0
+    check_restored(ace)
+    assert "Connected" not in ace.drawn
+
+
 SHOW_ONCE = """
 from common.view.screen import Screen
 said = Screen.said
