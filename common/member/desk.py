@@ -74,8 +74,8 @@ from common.wire.records import RELAY, Delivered, Kind, Reason, Sent
 
 log = logging.getLogger("termchat.client")
 
-READ_EVERY_S: Final = 1 / 30
-"""A screen shows no more frames a second than this: what comes meanwhile is read together."""
+READ_EVERY_S: Final = 1 / 28
+"""A little more than a frame: what comes meanwhile is read together, and drawn in that turn."""
 LEAVE_S: Final = 2.0
 RETURN_S: Final = 2.0
 """What comes so soon after a suspension came during it."""
