@@ -571,7 +571,7 @@ class Conversation:
             return []
         if record.kind is not Kind.MESSAGE or record.sender == self._number:
             # It may change what a message means. If it breaks the protocol, what was opened stays.
-            self._opened = self.open_held()
+            self._opened += self._open()
         try:
             events = self._receive(record, now)
         except ProtocolError as error:
@@ -581,26 +581,9 @@ class Conversation:
         return events
 
     def open_held(self) -> list[Event]:
-        """Open the messages that are held, for whoever hands in records has no more at hand.
-
-        Those of one member are opened together: one verification covers them (PROTOCOL.md 5.3).
-        """
-        (events, self._opened), (held, self._held) = (self._opened, []), (self._held, [])
-        runs: dict[ReceiveChains, list[Sealed]] = {}
-        for one in held:
-            if isinstance(one.message, Sealed):
-                runs.setdefault(one.chains, []).append(one.message)
-        contents_of = {chains: iter(chains.open(run)) for chains, run in runs.items()}
-        for one in held:
-            found = one.message
-            events += self._on_content(
-                one.peer,
-                one.record,
-                next(contents_of[one.chains]) if isinstance(found, Sealed) else found,
-            )
-        if self.phase is Phase.CATCHING_UP:
-            self._missed += sum(isinstance(event, Said) for event in events)
-        return events
+        """Open the messages that are held, for whoever hands in records has no more at hand."""
+        events, self._opened = self._opened, []
+        return events + self._open()
 
     def outgoing(self, now: float) -> list[Sent]:
         """Return what must leave now, sealing what waits as far as limits allow."""
@@ -864,6 +847,26 @@ class Conversation:
             return [Warned(Trouble.KEY_UNREADABLE, peer, record.at_ms)]
         return []
 
+    def _open(self) -> list[Event]:
+        """Open the messages that are held, those of one member together (PROTOCOL.md 5.3)."""
+        held, self._held = self._held, []
+        events: list[Event] = []
+        runs: dict[ReceiveChains, list[Sealed]] = {}
+        for one in held:
+            if isinstance(one.message, Sealed):
+                runs.setdefault(one.chains, []).append(one.message)
+        contents_of = {chains: iter(chains.open(run)) for chains, run in runs.items()}
+        for one in held:
+            found = one.message
+            events += self._on_content(
+                one.peer,
+                one.record,
+                next(contents_of[one.chains]) if isinstance(found, Sealed) else found,
+            )
+        if self.phase is Phase.CATCHING_UP:
+            self._missed += sum(isinstance(event, Said) for event in events)
+        return events
+
     def _hold(self, peer: Peer, record: Delivered, transcript: Transcript) -> list[Event]:
         """Do steps 2 and 3 of PROTOCOL.md 5.3, which ask for our place in the log."""
         _, _, seen = peek(record.body)
@@ -877,7 +880,7 @@ class Conversation:
             message = Sealed(record.body, h_seen)
         chains = peer.direct if record.to else peer.room
         self._held.append(_Held(peer, record, chains, message))
-        return self.open_held() if len(self._held) >= OPENED_TOGETHER else []
+        return self._open() if len(self._held) >= OPENED_TOGETHER else []
 
     def _on_content(self, peer: Peer, record: Delivered, opened: bytes | Failure) -> list[Event]:
         """Say what became of a message: the first step of PROTOCOL.md 5.3 that applies decides."""
@@ -1001,7 +1004,7 @@ class Conversation:
             return []
         if not self._joined_seq:
             raise ProtocolError("resumed without our CARD")
-        events = self.open_held()
+        events = self._open()
         self._step(Step.CAUGHT_UP)
         events.append(Back(self._missed))
         self._missed = 0

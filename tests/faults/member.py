@@ -250,7 +250,10 @@ class Member:
         for event in events:
             if isinstance(event, Said):
                 record = self._due.popleft()
-                assert (event.seq, event.is_direct) == (record.seq, bool(record.to))
+                assert (event.seq, event.is_direct) == (record.seq, bool(record.to)), (
+                    event,
+                    record,
+                )
                 self._shown(record, event, self._stay().log_id)
 
     def _shown(self, record: Delivered, said: Said, log_id: bytes) -> None:

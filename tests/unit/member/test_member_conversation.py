@@ -690,6 +690,18 @@ class TestSteps:
         assert isinstance(said, Said)
         assert bea.conv.open_held() == []
 
+    def test_our_own_echo_is_not_told_before_what_is_held(self) -> None:
+        _, ace, bea = self.pair()
+        bea.say("so that ace has the chain")
+        ace.say("theirs")
+        bea.conv.say("ours")
+        bea.send()
+        bea.cut()
+        bea.events.clear()
+        bea.join()
+        told = [event.text if isinstance(event, Said) else type(event) for event in bea.events]
+        assert told == ["theirs", "ours", Back]
+
     def test_a_lost_link_takes_nothing_back(self) -> None:
         _, ace, bea = self.pair()
         bea.conv.receive(bea.forge(Kind.MESSAGE, ace.number, message(ace, "x")), bea.table.now)
