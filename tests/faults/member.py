@@ -231,29 +231,27 @@ class Member:
 
     def _receive(self, record: Delivered, now: float) -> None:
         conversation = self.conversation
-        own = conversation._number
+        is_own = record.sender == conversation._number
         if record.kind is Kind.MESSAGE:
-            is_own = record.sender == own
             may_read = is_own or message_seen(record.body) >= conversation._joined_seq
             stay = self._stay()
             if not record.to:
                 (stay.shown if may_read else stay.unreadable).add(record.seq)
-            if may_read:
+            if may_read and not is_own:
                 self._due.append(record)
-        self._take(conversation.receive(record, now))
+        self._take(conversation.receive(record, now), record)
         if conversation.phase is Phase.LIVE and not self.live_at_s:
             self.live_at_s = now
 
-    def _take(self, events: Sequence[Event]) -> None:
-        """Check that what is shown is the next that came."""
+    def _take(self, events: Sequence[Event], echo: Delivered | None = None) -> None:
+        """Check that what is shown of others is the next that came, and our own is this echo."""
         self._events(events)
         for event in events:
             if isinstance(event, Said):
-                record = self._due.popleft()
-                assert (event.seq, event.is_direct) == (record.seq, bool(record.to)), (
-                    event,
-                    record,
-                )
+                record = self._due.popleft() if event.peer else echo
+                assert record is not None
+                assert (event.seq, event.is_direct) == (record.seq, bool(record.to))
+                assert not self._due or event.peer, f"{self.name} was not shown {self._due}"
                 self._shown(record, event, self._stay().log_id)
 
     def _shown(self, record: Delivered, said: Said, log_id: bytes) -> None:
