@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -191,18 +192,23 @@ def make_member(settings: config.ClientConfig, view: View) -> Member:
         FileError: if a file cannot be used.
     """
     with packages():
-        # Here, because nobody should wait for a screen as long as this takes. The password first:
-        # stretching it takes as long as the other imports, and needs no GIL.
-        from concurrent.futures import ThreadPoolExecutor
-
+        # Here, because nobody should wait for a screen as long as this takes.
         from common.crypto import ticket
 
         key = ticket.parse(settings.ticket).key
-        psk = ThreadPoolExecutor(1).submit(ticket.derive_psk, settings.offered_password, key)
+        # Stretching a password takes as long as the other imports, and needs no GIL.
+        threading.Thread(target=_import_desk, name="import", daemon=True).start()
+        psk = ticket.derive_psk(settings.offered_password, key)
 
         from common.member.desk import Desk
     today = time.strftime("%Y-%m-%d")
-    return Desk(settings, os.environ, view, time.monotonic, at_ms, today, psk.result)
+    return Desk(settings, os.environ, view, time.monotonic, at_ms, today, lambda: psk)
+
+
+def _import_desk() -> None:
+    # Whoever imports it next is told what is missing.
+    with contextlib.suppress(ImportError):
+        import common.member.desk  # noqa: F401
 
 
 @contextlib.contextmanager
