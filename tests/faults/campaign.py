@@ -340,7 +340,7 @@ class Campaign:
             return False
         for client in self.clients:
             shown = set(client.said)
-            if not all(text in shown for text, by in self.typed.items() if by is client):
+            if not all(text in shown for text in self.typed):
                 return False
         heads = {
             (m.conversation.room, m.conversation._transcript and m.conversation._transcript.h)
@@ -387,7 +387,8 @@ class Campaign:
         orders = {tuple(text for text in said if text in common) for said in shown}
         assert len(orders) <= 1, "clients differ in order"
         for text in self.typed:
-            assert text in common, f"{text!r} is not on every screen"
+            lacking = [client for client in self.clients if text not in client.said]
+            assert not lacking, f"{text!r} is not on {lacking[0].rows}"
 
 
 @contextlib.contextmanager
