@@ -193,6 +193,7 @@ class Desk:
         self._fresh_secret: bytes | None = None
         self._pipe: Pipe[ClientLink] | None = None
         self._inbox: deque[Delivered] = deque()
+        self._unshown: deque[Event] = deque()
         self._read_at_s = 0.0
         self._has_input = True
         self._retry = Retry(random.random)
@@ -269,7 +270,7 @@ class Desk:
 
     def deadline(self, now: float) -> float | None:
         """Return when `tick` is next wanted."""
-        if self._inbox:
+        if self._inbox or self._unshown:
             return now
         times = [self._retry_at_s, self._leave_by_s, self._echo_by_s]
         times += [until_s for _, until_s in self._leaving.values()]
@@ -1075,8 +1076,10 @@ class Desk:
     # --- Showing.
 
     def _show_all(self, events: Iterable[Event]) -> None:
-        for event in events:
-            self._show(event)
+        """Show events, after those at which the last call broke."""
+        self._unshown.extend(events)
+        while self._unshown:
+            self._show(self._unshown.popleft())
 
     def _show(self, event: Event) -> None:
         view = self._view
