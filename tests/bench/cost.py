@@ -35,6 +35,9 @@ def serve(argv: list[str]) -> int:
 
 
 def main(argv: list[str]) -> None:
+    if {"-h", "--help"} & set(argv):
+        print(__doc__)
+        return
     with tempfile.TemporaryDirectory() as folder:
         stats, output = Path(folder, "stats"), Path(folder, "output")
         command = [sys.executable, __file__, "serve", str(stats), "--password", "bench"]
