@@ -200,6 +200,8 @@ class Person:
         self.events: list[Event] = []
         self.shown_seqs: dict[bytes, int] = {}
         self._due: deque[Delivered] = deque()
+        self._last: dict[tuple[bytes, bool], int] = {}
+        self._missed = 0
         self.start()
 
     def start(self) -> None:
@@ -237,6 +239,7 @@ class Person:
         for event in events:
             match event:
                 case Opened():
+                    self._missed = 0
                     self.conv.opened(event.handshake_hash, now)
                 case Delivered():
                     self._receive(event)
@@ -267,6 +270,14 @@ class Person:
                 record = self._due.popleft() if event.peer else echo
                 assert record is not None
                 self.world.shown(self, record, event)
+                self._missed += event.peer is not None
+            if isinstance(event, Said | Left):
+                # What is ours, what is theirs and who left is told in the order of the log.
+                stream = self.conv._session, isinstance(event, Said) and event.is_direct
+                assert event.seq > self._last.get(stream, 0), f"{event} is out of order"
+                self._last[stream] = event.seq
+            if isinstance(event, Back):
+                assert event.missed == self._missed
         if any(isinstance(event, Gone) for event in events):
             self._hang_up()
         assert len(self._due) == len(self.conv._held)

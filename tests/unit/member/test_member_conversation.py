@@ -477,6 +477,28 @@ class TestResuming:
         assert ace.events[-1] == Back(1)
         assert (ace.echoed, ace.said) == (["one"], ["two"])
 
+    @pytest.mark.parametrize("is_own", [False, True])
+    def test_what_was_missed_is_told_in_order_and_counted_once(self, *, is_own: bool) -> None:
+        """Also where the last of it is no message of another's, before which they are opened."""
+        table = Table()
+        ace, bea = table.seat("ace", "bea")
+        ace.say("zero")
+        for text in ("one", "two", "three"):
+            bea.say(text)
+        if is_own:
+            ace.conv.say("four")
+            ace.send()
+        else:
+            bea.conv.leave()
+            bea.send()
+        ace.cut()
+        ace.events.clear()
+        ace.join()
+        *told, last, back = ace.events
+        assert [event.text for event in told if isinstance(event, Said)] == ["one", "two", "three"]
+        assert isinstance(last, Said) == is_own
+        assert back == Back(3)
+
     def test_what_has_no_echo_is_sealed_anew_on_another_chain(self) -> None:
         table = Table()
         ace, bea = table.seat("ace", "bea")
