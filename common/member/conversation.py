@@ -259,9 +259,10 @@ class PasswordTold(NamedTuple):
 
 
 class AwayChanged(NamedTuple):
-    """A member went away, or is back: `peer.away` says which."""
+    """A member went away, or is back: then the reason is ""."""
 
     peer: Peer
+    reason: str
     at_ms: int
 
 
@@ -903,7 +904,7 @@ class Conversation:
                 return [PasswordTold(peer, content.text)]
             case Away():
                 peer.away = content.text
-                return [AwayChanged(peer, at_ms)]
+                return [AwayChanged(peer, content.text, at_ms)]
             case Unsupported():
                 return [Warned(Trouble.UNSUPPORTED, peer, at_ms)]
             case _:

@@ -553,7 +553,7 @@ class Desk:
         line = conversation.say(content, peer)
         self._view.typed(line, content, peer.name, self._at_ms())
         if peer.away:
-            self._notice(sentences.away(peer))
+            self._notice(sentences.away(peer, peer.away))
 
     def _replied_to(self) -> str:
         """Return the present name of whoever wrote to us alone.

@@ -124,12 +124,12 @@ def renamed(old: str, new: str, here: int) -> str:
 
 def away_changed(event: AwayChanged) -> str:
     """Say that somebody went away, or is back."""
-    return away(event.peer) if event.peer.away else f"{event.peer.name} is back."
+    return away(event.peer, event.reason) if event.reason else f"{event.peer.name} is back."
 
 
-def away(peer: Peer) -> str:
+def away(peer: Peer, reason: str) -> str:
     """Say that somebody is away, and why."""
-    return f"{peer.name} is away{_reason(peer.away)}."
+    return f"{peer.name} is away{_reason(reason)}."
 
 
 def _reason(text: str) -> str:

@@ -239,6 +239,21 @@ def test_who_is_away_is_told_to_those_here_and_to_newcomers(room: Room) -> None:
     assert not bea.view.last.is_away
 
 
+def test_an_absence_that_is_over_when_it_is_heard_of_is_told_too(room: Room) -> None:
+    ace, bea = room.seat("ace", "bea")
+    bea.type("/who")
+    bea.type("hello")
+    room.carry()
+    ace.view.rows.clear()
+    ace.cut()
+    for typed in ("/away at lunch", "/who", "/away", "/who"):
+        bea.type(typed)
+    bea.carry()
+    room.carry(20)
+    told = [row for row in ace.view.rows if "bea is" in row]
+    assert told == ["bea is away: at lunch.", "bea is back.", "bea is away.", "bea is back."]
+
+
 def test_who_is_back_says_so_after_what_was_typed(room: Room) -> None:
     ace, bea = room.seat("ace", "bea")
     bea.type("/away")
