@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from enum import Enum, auto
+from unittest import mock
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+import server
 from common.crypto.identity import Identity
+from common.log import memory
 from common.member.conversation import Phase
+from tests.sim.test_sim_operators import orders
 from tests.sim.world import Person, World
 
 NAMES = ["ace", "bea", "col"]
@@ -33,10 +37,19 @@ class Act(Enum):
     WAIT = auto()
     LATE = auto()
     QUIT = auto()
+    MUTE = auto()
+    UNMUTE = auto()
+    SLOW = auto()
+    SWIFT = auto()
 
 
+HUSHING = [Act.MUTE, Act.UNMUTE, Act.SLOW, Act.SWIFT]
 # Some acts are worth more than others: without these, little gets said.
-WEIGHTED = [*Act, *3 * [Act.FLOW, Act.SAY], *2 * [Act.WHISPER, Act.TURN, Act.NOTICE, Act.WAIT]]
+WEIGHTED = [
+    *(act for act in Act if act not in HUSHING),
+    *3 * [Act.FLOW, Act.SAY],
+    *2 * [Act.WHISPER, Act.TURN, Act.NOTICE, Act.WAIT],
+]
 STEPS = st.lists(
     st.tuples(st.sampled_from(WEIGHTED), st.integers(0, len(NAMES) - 1), st.integers(0, 3000)),
     min_size=30,
@@ -94,8 +107,23 @@ def do(world: World, act: Act, person: Person, amount: int) -> None:
             person.quit()
         case Act.QUIT if person.conv.phase is Phase.ENDED and person.connection is None:
             person.start()
+        case Act.MUTE | Act.UNMUTE:
+            orders(world, f"/{act.name.lower()} {person.name}")
+        case Act.SLOW | Act.SWIFT:
+            orders(world, "/slow 5" if act is Act.SLOW else "/slow 0")
         case _:
             pass
+
+
+HUSHED = st.lists(
+    st.tuples(
+        st.sampled_from([*WEIGHTED, *2 * HUSHING]),
+        st.integers(0, len(NAMES) - 1),
+        st.integers(0, 3000),
+    ),
+    min_size=30,
+    max_size=60,
+)
 
 
 # What is logged after our LEAVE may come with it; it is sealed to others.
@@ -123,5 +151,25 @@ def test_no_line_is_lost_or_doubled_and_all_agree(
             do(world, Act.FLOW, person, 0)
         for act, index, amount in steps:
             do(world, act, world.people[index], amount)
+        world.settle()
+        world.check()
+
+
+@settings(max_examples=50)
+@given(steps=HUSHED, window=st.sampled_from([1, 4096]), retained=st.sampled_from([4, 4096]))
+def test_what_the_relay_refuses_leaves_no_gap_that_looks_like_an_attack(
+    steps: list[tuple[Act, int, int]], window: int, retained: int
+) -> None:
+    """Nobody is warned of anything, whatever is refused (4.5, 410, 412), whichever way is cut."""
+    with (
+        World(NAMES, IDENTITIES, grace_s=30.0) as world,
+        mock.patch.object(server, "SEEN_WINDOW", window),
+        mock.patch.object(memory, "RETAINED_ROOM", retained),
+    ):
+        for person in world.people:
+            do(world, Act.FLOW, person, 0)
+        for act, index, amount in steps:
+            do(world, act, world.people[index], amount)
+        orders(world, *(f"/unmute {name}" for name in NAMES), "/slow 0")
         world.settle()
         world.check()
