@@ -233,6 +233,24 @@ def test_lines_typed_offline_are_counted_and_said_once(at: At) -> None:
     assert at.saw("Back after ")
 
 
+def test_what_cannot_be_shown_takes_nothing_along(at: At) -> None:
+    bea = at.world.people[0]
+    bea.say()
+    at.carry()
+    for _ in range(3):
+        bea.say()
+    bea.turn()
+    at.world.carry_all()
+    at.world.relay.turn()
+    at.step()
+    with mock.patch.object(at.view, "said", side_effect=[ZeroDivisionError, None, None]) as said:
+        with pytest.raises(ZeroDivisionError):
+            at.turn()
+        assert at.desk.deadline(at.world.now) == at.world.now
+        at.turn()
+    assert said.call_count == 3
+
+
 def lose_two(at: At) -> None:
     """Let two lines be sent, of which no echo comes for longer than GRACE."""
     at.type("one")
