@@ -224,6 +224,7 @@ class Room:
                 self._talk.opened(event.handshake_hash, at_s)
             elif isinstance(event, Delivered):
                 self._talk.receive(event, at_s)
+        self._talk.open_held()
         self._send(at_s)
 
     def _send(self, at_s: float) -> None:

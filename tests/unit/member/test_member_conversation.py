@@ -993,6 +993,10 @@ class TestNegative:
         ace.say("welcome")
         eve.read()
         assert eve.said == ["welcome"]
+        # Her chain goes on, as its hidden part was followed.
+        eve.say("thanks")
+        ace.read()
+        assert ace.said == ["thanks"]
 
     def test_no_tag_where_a_secret_is_set(self) -> None:
         table = Table()
