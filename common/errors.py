@@ -36,7 +36,7 @@ class Unauthentic(TermchatError):
 
 
 class Unreadable(TermchatError):
-    """A message we hold no key for, or whose content is malformed."""
+    """A SENDER_KEY that does not open, or content that is malformed."""
 
 
 class Refused(TermchatError):
