@@ -239,6 +239,29 @@ def test_what_another_member_puts_among_them_fails_and_nothing_before_it(forged_
     assert found == [CONTENT] * forged_at + [UNAUTHENTIC] * (5 - forged_at)
 
 
+def test_a_signature_vouches_for_what_its_signer_signed_wrongly_before() -> None:
+    sending, alone = _pair()
+    together = _receive()
+    _give(sending, together)
+    wrong = sending.seal(OTHER, 7, H)[:-64] + bytes(64)
+    sealed = [Sealed(wrong, H), Sealed(sending.seal(CONTENT, 7, H), H)]
+    assert together.open(sealed) == [OTHER, CONTENT]
+    assert [_open(alone, *one) for one in sealed] == [UNAUTHENTIC] * 2
+
+
+def test_whoever_gives_out_a_chain_chooses_where_it_starts_and_no_word_of_it() -> None:
+    sending = _send()
+    _, true_digest = _forged(ACE.identity, _key(sending), content=OTHER)
+    sending.seal(OTHER, 7, H)
+    key = _key(sending)
+    rest = [Sealed(sending.seal(CONTENT, 7, H), H) for _ in range(2)]
+    # The relay, and a member who has the chain key, seal what they like in ace's name.
+    for digest in (true_digest, bytes(32), b"\7" * 32):
+        told = _receive()
+        told._pending = chain._Chain(1, 1, key, digest)
+        assert told.open(rest) == [CONTENT if digest == true_digest else UNAUTHENTIC] * 2
+
+
 def test_a_new_chain_takes_over_at_its_first_message() -> None:
     old, receiving = _pair(1)
     assert _open(receiving, old.seal(CONTENT, 7, H)) == CONTENT
