@@ -35,14 +35,13 @@ READ_BYTES: Final = 64 * 1024
 CONNECT_S: Final = 10.0
 OPENING_S: Final = 0.005
 """How long received records are opened before anything else is looked at again."""
-UNREAD_BYTES: Final = 1024 * 1024
-"""Rows that standard output has not taken, above which we stop reading the relay."""
 
 GAP_S: Final = 60.0
 """More than clocks are set by in passing: the machine has slept."""
 MOST_BREAKS: Final = 3
 BREAKS_S: Final = 60.0
 """Within which so many program errors are the end."""
+_ENDING: Final = {getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")}
 
 
 class Client:
@@ -229,7 +228,7 @@ class Client:
             wanted[self._sock.fileno()] = self._sock_mask
         if member is not None and member.fd is not None:
             mask = selectors.EVENT_WRITE if member.is_writing else 0
-            if member.is_reading(now) and self._view.unwritten_bytes < UNREAD_BYTES:
+            if member.is_reading(now):
                 mask |= selectors.EVENT_READ
             if mask:
                 wanted[member.fd] = mask
@@ -456,6 +455,8 @@ class Client:
 
     def _on_signal(self, signum: int) -> None:
         now = time.monotonic()
+        if signum in _ENDING:
+            self._view.hurry()
         match signum:
             case signal.SIGINT if not self._view.is_screen:
                 if self._member is not None:

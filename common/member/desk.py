@@ -81,6 +81,8 @@ RETURN_S: Final = 2.0
 """What comes so soon after a suspension came during it."""
 UNSENT_BYTES: Final = 256 * 1024
 """Answers that the relay does not read, above which we do not read it either."""
+UNREAD_BYTES: Final = 256 * 1024
+"""Rows that standard output has not taken, above which we stop reading the relay."""
 MANY_LINES: Final = 1_000
 """Lines on their way, above which a pipe on standard input is not read."""
 
@@ -265,8 +267,17 @@ class Desk:
 
     def is_reading(self, now: float) -> bool:
         """Whether to wait for the socket."""
-        is_heard = self._watched is None or self._watched.unsent_bytes < UNSENT_BYTES
-        return is_heard and not self._inbox and now >= self._read_at_s
+        pipe = self._watched
+        if pipe is not None and pipe.unsent_bytes >= UNSENT_BYTES:
+            return False
+        # The relay's answer to an upgrade is nothing to show, and does not wait for a reader.
+        is_shown = pipe is None or pipe.link.state is State.CONNECTING or not self._is_stalled
+        return is_shown and not self._inbox and now >= self._read_at_s
+
+    @property
+    def _is_stalled(self) -> bool:
+        """Whether nobody takes what we write."""
+        return self._view.unwritten_bytes >= UNREAD_BYTES
 
     def deadline(self, now: float) -> float | None:
         """Return when `tick` is next wanted."""
@@ -287,6 +298,8 @@ class Desk:
     def tick(self, now: float) -> None:
         """Let time pass."""
         if self._pipe is not None:
+            if self._is_stalled:
+                self._pipe.link.rest(now)
             for closed in self._pipe.link.tick(now):
                 self._on_closed(closed, now)
         if self._retry_at_s is not None and now >= self._retry_at_s:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import select
 from typing import Final
@@ -44,9 +45,9 @@ class Output:
                 sent = len(self._unwritten)
             del self._unwritten[:sent]
 
-    def drain(self) -> None:
-        """Write what is left, for at most DRAIN_S."""
-        for _ in range(int(DRAIN_S / _STEP_S)):
+    def drain(self, *, is_patient: bool = False) -> None:
+        """Write what is left: for at most DRAIN_S, or as long as somebody is there to read it."""
+        for _ in itertools.count() if is_patient else range(int(DRAIN_S / _STEP_S)):
             self.flush()
             if not self._unwritten:
                 return

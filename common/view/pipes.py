@@ -5,11 +5,12 @@ Data goes to standard output and everything else to standard error, which is ask
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from common.term import text
 from common.term.complete import Sources
@@ -54,6 +55,7 @@ class Pipes(NoHistory):
         self._encoding = "utf-8" if is_json else encoding
         self._name = ""
         self._is_over = False
+        self._is_hurried = False
         self._replies: list[Outcome] = []
 
     # --- Standard input.
@@ -174,8 +176,16 @@ class Pipes(NoHistory):
         """Do nothing: there is no terminal to take."""
 
     def stop(self) -> None:
-        """Write what is left."""
-        self._output.drain()
+        """Write what is left, however long its reader takes; unless we were told to end."""
+        if self._is_hurried:
+            self._output.drain()
+            return
+        with _mortal():
+            self._output.drain(is_patient=True)
+
+    def hurry(self) -> None:
+        """Note that what nobody reads soon is not wanted any more."""
+        self._is_hurried = True
 
     def suspend(self) -> None:
         """Do nothing: a pipe is suspended by its shell."""
@@ -232,6 +242,22 @@ class Pipes(NoHistory):
             return replies
         self._is_over = True
         return [*replies, Action.QUIT]
+
+
+@contextlib.contextmanager
+def _mortal() -> Iterator[None]:
+    """Let signals that ask for our end be the end, as in any program that waits for a pipe."""
+    numbers = [getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")]
+    before = {number: signal.getsignal(number) for number in numbers if number is not None}
+    # What nohup, or a shell without job control, made us ignore stays ignored.
+    caught = {number: by for number, by in before.items() if by is not signal.SIG_IGN}
+    for number in caught:
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for number, handler in caught.items():
+            signal.signal(number, handler)
 
 
 def _tell(content: str) -> None:

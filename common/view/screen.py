@@ -187,6 +187,9 @@ class Screen:
         sys.stderr.close()
         sys.stderr = self._stderr
 
+    def hurry(self) -> None:
+        """Do nothing: no terminal is waited for."""
+
     def suspend(self) -> None:
         """Give the terminal back, stop until SIGCONT, and take it again."""
         if self._is_away:

@@ -129,6 +129,9 @@ class View(Protocol):
     def stop(self) -> None:
         """Give the terminal back as it was found."""
 
+    def hurry(self) -> None:
+        """Note that a signal ends us: no reader is waited for."""
+
     def receive(self, data: bytes, now: float) -> Iterable[Outcome]:
         """Take what was typed, and return what it asks of the client, to be done one by one."""
 
@@ -235,6 +238,9 @@ class NoHistory:
     """
 
     no_history: str
+
+    def hurry(self) -> None:
+        """Do nothing: no reader is waited for."""
 
     def find(self, content: str) -> bool:
         """Refuse; so do the next five."""

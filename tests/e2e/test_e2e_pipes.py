@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
+from pathlib import Path
 
 from tests.e2e.harness import House, Lines, Relay
 
@@ -96,3 +99,83 @@ def test_a_reader_that_ends_ends_the_tail(house: House) -> None:
     bot.say("three")
     assert tail.ended() == 0
     assert len(tail.rows) == 1
+
+
+def test_a_reader_that_pauses_loses_nothing_and_harms_nobody(house: House) -> None:
+    relay = house.relay("--rate", "100000", "--burst", "100000", "--inbound", "1000000000")
+    ace, bea = house.bot(relay, "ace"), house.bot(relay, "bea")
+    tail = Lines(house, house.member(relay, "tail", "--tail", "--json"), subprocess.DEVNULL)
+    house.until(lambda: ace.conversation.members == 3)
+    tail.stop_reading()
+    before = resident_bytes(tail)
+    # More than what every buffer on the way holds, so that the relay gives up on the tail.
+    said = "".join(f"{number:0255}\n" for number in range(72_000))
+    (house.path / "said").write_text(said)
+    with (house.path / "said").open() as file:
+        make = Lines(house, house.member(relay, "make", "--send"), file.fileno())
+    assert make.ended() == 0
+    relay.wait_for("reading too slowly")
+    ace.say("can you hear me?")
+    house.until(lambda: bea.heard[-1:] == ["can you hear me?"])
+    tail.read_on()
+    house.until(lambda: b"can you hear me?" in tail.out[-200:])
+    assert resident_bytes(tail) < before + 5_000_000
+    rows = [json.loads(row) for row in tail.rows]
+    texts = [row["text"] for row in rows if row["kind"] == "message"]
+    assert "\n".join(texts) == f"{said}can you hear me?"
+    tail.out.clear()  # the house would look through it for long
+
+
+def resident_bytes(program: Lines) -> int:
+    """Return how much memory a process holds now; 0 where that is not told."""
+    try:
+        pages = Path(f"/proc/{program.pid}/statm").read_text().split()[1]
+    except FileNotFoundError:
+        return 0
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_a_session_that_is_gone_is_said_and_survived(house: House) -> None:
+    """The relay comes back with its KEY and without its log: 410."""
+    data = house.path / "data"
+    relay = house.relay("--host", "127.0.0.1", "--data", str(data))
+    bea = house.bot(relay, "bea")
+    proxy = house.proxy(relay)
+    where = f"{relay.key}@127.0.0.1:{proxy.port}"
+    make = Lines(house, house.member(where, "make", "--send"))
+    tails = [
+        Lines(house, house.member(where, name, "--tail", *flags), subprocess.DEVNULL)
+        for name, *flags in (("rows",), ("objects", "--json"))
+    ]
+    house.until(lambda: bea.conversation.members == 4)
+    bea.say("before")
+    for tail in tails:
+        tail.wait_for("before")
+    relay.signal(signal.SIGSTOP)
+    passed = len(proxy.up)
+    make.write("sent, but\nwho got it\n")
+    house.until(lambda: len(proxy.up) > passed)
+    relay.signal(signal.SIGKILL)
+    relay.ended()
+    for file in data.glob("log.sqlite*"):
+        file.unlink()
+    again = house.relay("-p", str(relay.port), "--host", "127.0.0.1", "--data", str(data))
+    again.wait_for("[Connected]", 3)
+    cid = house.bot(again, "cid")
+    cid.say("after")
+    gap = "We were away too long: what was said meanwhile is lost."
+    for tail in tails:
+        tail.wait_for("after")
+        assert gap in tail.errors
+    assert [row[5:] for row in tails[0].rows] == [" bea: before", " cid: after"]
+    told = [(row["kind"], row["text"]) for row in map(json.loads, tails[1].rows)]
+    assert [row for row in told if row[0] in ("message", "warning")] == [
+        ("message", "before"),
+        ("warning", gap),
+        ("message", "after"),
+    ]
+    make.write("delivered\n")
+    make.end_input()
+    assert make.ended() == 1
+    assert gap in make.errors
+    assert make.errors[-1] == "2 lines were not delivered."

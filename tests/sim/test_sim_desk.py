@@ -29,6 +29,7 @@ class View:
     """Remembers what it is told."""
 
     is_screen = True
+    unwritten_bytes = 0
 
     def __init__(self) -> None:
         self.options = Options()
@@ -191,6 +192,38 @@ def test_a_dead_peer_is_noticed_in_forty_seconds(at: At) -> None:
         at.turn()
         assert at.world.now <= began_s + 40.0
     assert at.world.now >= began_s + 20.0 - 1.0
+
+
+def test_a_relay_is_not_dead_because_nobody_reads_us(at: At) -> None:
+    desk, world = at.desk, at.world
+    at.view.unwritten_bytes = desks.UNREAD_BYTES
+    for _ in range(300):
+        world.now += 1.0
+        assert not desk.is_reading(world.now)
+        desk.tick(world.now)
+        desk.send(world.now)
+    assert at.phase is Phase.LIVE
+    at.view.unwritten_bytes -= 1
+    assert desk.is_reading(world.now)
+    at.turn()
+    # From now on silence counts again.
+    world.now += PING_EVERY_S
+    at.turn()
+    world.now += PONG_WITHIN_S
+    at.turn()
+    assert at.phase is Phase.OFFLINE
+
+
+def test_the_answer_to_an_upgrade_waits_for_no_reader(at: At) -> None:
+    at.view.unwritten_bytes = desks.UNREAD_BYTES
+    at.cut()
+    at.world.now += 1.0
+    at.dial()
+    assert at.desk.is_reading(at.world.now)
+    for _ in range(3):
+        at.step()
+        at.world.relay.turn()
+    assert not at.desk.is_reading(at.world.now)
 
 
 def test_a_sleep_forces_a_ping(at: At) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import select
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from common.term.editor import Action
+from common.view import output
 from common.view.feed import LineFeed
 from common.view.output import Output
 from common.view.pipes import Pipes
@@ -104,6 +106,35 @@ def test_it_ends_when_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     assert view.tick(0) == [Action.QUIT]
     assert not view.unwritten_bytes
     os.close(writer)
+
+
+@pytest.mark.parametrize("is_hurried", [False, True])
+def test_what_is_left_is_written_however_slow_its_reader(
+    monkeypatch: pytest.MonkeyPatch, *, is_hurried: bool
+) -> None:
+    view = tail()
+    reader, writer = os.pipe()
+    monkeypatch.setattr(view, "_output", Output(writer, is_shared=True))
+    for _ in range(30):
+        view.said(MESSAGE._replace(text="x" * 10_000))
+    taken = bytearray()
+    waits: list[float] = []
+
+    def is_writable(_fd: int, wait_s: float) -> bool:
+        if wait_s:
+            waits.append(wait_s)
+            if sum(waits) > 60.0:
+                taken.extend(os.read(reader, 1_000_000))
+        return bool(select.select([], [writer], [], 0)[1])
+
+    monkeypatch.setattr(output, "is_writable", is_writable)
+    if is_hurried:
+        view.hurry()
+    view.stop()
+    assert bool(view.unwritten_bytes) == is_hurried
+    assert bool(taken) != is_hurried
+    for fd in (reader, writer):
+        os.close(fd)
 
 
 def test_who_only_sends_writes_nothing(
