@@ -215,6 +215,8 @@ class Desk:
         self._hint = ""
         self._unsent: list[Line] = []
         """Reported as not sent, until `/resend` or `/drop`."""
+        self._rows_lost = 0
+        """The same of a program, which has neither."""
         self._name_by_s = 0.0
         """Until then the name may be held by a session of ours that was cut off."""
         self._is_anew = False
@@ -1037,7 +1039,7 @@ class Desk:
 
     def _leave_with(self, waiting: int) -> None:
         """End; whoever still had something to say is told so."""
-        count = waiting + len(self._unsent)
+        count = waiting + len(self._unsent) + self._rows_lost
         if count:
             self.last_words = sentences.undelivered_at_end(self._lines_lost() or count)
         if self.exit_code is None:
@@ -1059,8 +1061,7 @@ class Desk:
             return 0
         is_over = self._conversation.phase is Phase.ENDED
         waiting = [] if is_over else self._conversation.waiting_lines()
-        lost = [*waiting, *self._unsent]
-        return sum(line.text.count("\n") + 1 for line in lost)
+        return self._rows_lost + sentences.rows_of(waiting)
 
     def _end(self, sentence: str, exit_code: int) -> None:
         """Stop for good. Who was welcomed on a screen may go on reading; everybody else is done."""
@@ -1132,11 +1133,12 @@ class Desk:
             case Noticed():
                 self._notice(f"The relay says: {event.text}")
             case Undelivered():
-                self._unsent += event.lines
-                if self._settings.sends:
-                    return  # counted at the end: nobody is there to send them again
-                for row in sentences.undelivered(event):
-                    view.warn(row, self._at_ms())
+                of_program = self._settings.sends
+                if of_program:  # nobody is there to send them again
+                    self._rows_lost += sentences.rows_of(event.lines)
+                else:
+                    self._unsent += event.lines
+                view.warn(sentences.undelivered(event, of_program=of_program), self._at_ms())
             case Untold():
                 view.warn("The new password may not have been told to all.", self._at_ms())
             case Gone():

@@ -18,6 +18,7 @@ from common.member.conversation import (
     Conversation,
     Joined,
     Left,
+    Line,
     Peer,
     Trouble,
     Undelivered,
@@ -183,18 +184,24 @@ def back(event: Back, away_s: float) -> str:
     return f"Back after {duration(away_s)}. {event.missed or 'No'} {plural} came in meanwhile."
 
 
-def undelivered(event: Undelivered) -> list[str]:
-    """Say which lines were not sent."""
-    count = len(event.lines)
+def rows_of(lines: Sequence[Line]) -> int:
+    """Return how many lines a program wrote, of which a message may hold several."""
+    return sum(line.text.count("\n") + 1 for line in lines)
+
+
+def undelivered(event: Undelivered, *, of_program: bool) -> str:
+    """Say which lines were not sent, why, and what a person can do."""
+    count = rows_of(event.lines) if of_program else len(event.lines)
     what = "1 line was" if count == 1 else f"{count} lines were"
+    remedy = "" if of_program else " /resend or /drop."
     if event.is_over:
-        return [f"{what} not sent: others may have joined. /resend or /drop."]
+        return f"{what} not sent: others may have joined.{remedy}"
     if event.why:
-        return [f"{what} not sent. The relay says: {event.why} /resend or /drop."]
+        return f"{what} not sent. The relay says: {event.why}{remedy}"
     left = {line.to.name: "" for line in event.lines if line.to}
     have = "has" if len(left) == 1 else "have"
     names_left = _listed(list(left))
-    return [f"{what} not sent: {names_left} {have} left, or is not trusted. /resend or /drop."]
+    return f"{what} not sent: {names_left} {have} left, or is not trusted.{remedy}"
 
 
 def resent(count: int, kept: Sequence[str]) -> str:

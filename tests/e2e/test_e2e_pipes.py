@@ -178,4 +178,5 @@ def test_a_session_that_is_gone_is_said_and_survived(house: House) -> None:
     make.end_input()
     assert make.ended() == 1
     assert gap in make.errors
+    assert "2 lines were not sent: others may have joined." in make.errors
     assert make.errors[-1] == "2 lines were not delivered."

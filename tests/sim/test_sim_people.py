@@ -457,6 +457,21 @@ def test_a_program_hears_that_somebody_here_was_left_out(
     assert bool(rows(bea, "a line") or bea.view.said_texts) is not has_changed
 
 
+def test_a_program_hears_at_once_what_was_not_sent_and_why(room: Room) -> None:
+    (ace,) = room.seat("ace")
+    ace.desk._settings = ace.desk._settings._replace(sends=True)
+    room.world.relay.server.office.hear(By(), "/mute ace 5m")
+    room.carry()
+    ace.desk.act(Post("one\ntwo", "", "Line 1"), room.world.now)
+    room.carry()
+    (told,) = rows(ace, "2 lines were not sent. The relay says: You are muted until ")
+    assert "/resend" not in told
+    ace.desk.input_ended(room.world.now)
+    room.carry()
+    assert ace.desk.exit_code == 1
+    assert ace.desk.last_words == "2 lines were not delivered."
+
+
 # --- Passwords, and invitations.
 
 
