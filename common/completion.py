@@ -60,8 +60,10 @@ def _zsh(flags: Sequence[Flag]) -> str:
         "text": ":value: ",
     }
     rows = " \\\n        ".join(f"'{flag.name}[]{ends[flag.value]}'" for flag in flags)
-    return f"""_termchat() {{
-    _arguments ':KEY: ' \\
+    # A shell that was never set up has no compdef yet.
+    return f"""(( $+functions[compdef] )) || {{ autoload -Uz compinit && compinit -D -i }}
+_termchat() {{
+    _arguments \\
         {rows}
 }}
 compdef _termchat {" ".join(COMMANDS)}
@@ -81,4 +83,5 @@ def _fish(flags: Sequence[Flag]) -> str:
         for command in COMMANDS
         for flag in flags
     )
-    return "\n".join(rows) + "\n"
+    no_files = [f"complete -c {command} -f" for command in COMMANDS]
+    return "\n".join([*no_files, *rows]) + "\n"

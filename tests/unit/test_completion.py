@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from common import completion, config
-
-BASH = shutil.which("bash")
 
 
 def taken(monkeypatch: pytest.MonkeyPatch, load: str) -> set[str]:
@@ -61,13 +62,57 @@ def test_a_script_is_one_that_its_shell_can_read(shell: str) -> None:
         subprocess.run([shell, "-n"], input=found, text=True, check=True)
 
 
-@pytest.mark.skipif(not BASH, reason="there is no bash")
+def bash(words: str, script: str) -> list[str]:
+    line = f"COMP_WORDS=(client.py {words}); COMP_CWORD={len(words.split())}; _termchat"
+    source = f'{script}\n{line}; printf "%s\\n" "${{COMPREPLY[@]}}"'
+    return ["bash", "--norc", "-c", source]
+
+
+def zsh(words: str, script: str) -> list[str]:
+    """Type it in a shell of its own, with Tab and Enter, and see what is run."""
+    source = r"""
+        setopt extendedglob; zmodload zsh/zpty
+        zpty shell TERM=dumb zsh -f -i
+        zpty -w shell "$1"$'\n'"client.py() { print \"<\$*>\" }; PS1=re''ady"
+        zpty -r shell seen '*ready'
+        zpty -n -w shell "client.py $2"$'\t\n'
+        zpty -r shell seen $'*\n<[^$]#>*'
+        print -r -- "${${seen##*[< ]}%%>*}"
+    """
+    return ["zsh", "-f", "-c", source, "zsh", script, words]
+
+
+def fish(words: str, script: str) -> list[str]:
+    return ["fish", "--no-config", "-c", f"{script}\ncomplete -C 'client.py {words}'"]
+
+
+@pytest.mark.parametrize("shell", [bash, zsh, fish])
 @pytest.mark.parametrize(
     ("words", "expected"),
-    [("--us", "--username"), ("--completion f", "fish"), ("--username x", "")],
+    [
+        ("--us", "--username"),
+        ("--completion f", "fish"),
+        ("--key-file no", "notes"),
+        ("--username no", ""),
+        ("no", ""),
+    ],
 )
-def test_bash_completes(words: str, expected: str) -> None:
-    line = f"COMP_WORDS=(client.py {words}); COMP_CWORD={len(words.split())}; _termchat"
-    source = f'{completion.script("bash", config.CLIENT_HELP)}\n{line}; echo "${{COMPREPLY[*]}}"'
-    done = subprocess.run([BASH or "", "-c", source], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == expected
+def test_it_completes(
+    shell: Callable[[str, str], list[str]], words: str, expected: str, tmp_path: Path
+) -> None:
+    if not shutil.which(shell.__name__):
+        pytest.skip(f"there is no {shell.__name__}")
+    (tmp_path / "notes").touch()
+    done = subprocess.run(
+        shell(words, completion.script(shell.__name__, config.CLIENT_HELP)),
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env={"HOME": str(tmp_path), "PATH": os.environ["PATH"], "TERM": "dumb"},
+        timeout=30,
+    )
+    found = done.stdout.strip()
+    # What cannot be completed stays as it is where it is typed.
+    typed = words.rpartition(" ")[2] if shell is zsh else ""
+    assert found == (expected or typed)
