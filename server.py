@@ -156,7 +156,7 @@ REFUSALS: Final = {
     429: "throttled",
     503: "full or shutting down",
 }
-NO_OPERATOR: Final = "Only an operator can do that. Nothing was changed."
+NO_OPERATOR: Final = f"Only an operator can do that. {orders.UNCHANGED}"
 
 
 # -------------------------------------------------------------------------------------------- Rules
@@ -2058,7 +2058,7 @@ class Operators:
     def _password(self, by: By, order: Order) -> list[str]:
         self._change_password(order.text)
         self._say(by, "changed the password: whoever joins from now on needs the new one", None)
-        return ["Whoever is here stays. A restart takes its password from --password again."]
+        return [orders.PASSWORD_TAKEN]
 
     # --- Lists.
 
@@ -2234,7 +2234,7 @@ class Office:
         elif self._waiting.qsize() < MAX_ORDERS:
             self._waiting.put((by, line))
         else:
-            self._answer(by, "Too many orders wait. Nothing was changed.")
+            self._answer(by, f"Too many orders wait. {orders.UNCHANGED}")
 
     def start(self) -> None:
         """Run in a thread of its own."""
@@ -2883,7 +2883,9 @@ class LogFile(logging.handlers.RotatingFileHandler):
         self.formatter.converter = time.gmtime  # type: ignore[union-attr] # set above
 
     def _open(self) -> TextIOWrapper:
-        fd = os.open(self.baseFilename, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        # In a folder of others, a link that waits here would have us write into a file of ours.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+        fd = os.open(self.baseFilename, flags, 0o600)
         return open(fd, "a", encoding="utf-8", errors="replace")  # noqa: PTH123 - a descriptor
 
     def handleError(self, record: logging.LogRecord) -> None:

@@ -57,6 +57,10 @@ class Order(NamedTuple):
     text: str = ""
     for_s: int = 0
 
+    def __repr__(self) -> str:
+        """Hide the text, which may be a password."""
+        return f"Order({self.word}, {self.target!r}, for_s={self.for_s})"
+
 
 class Form(NamedTuple):
     """How an order is written, and what it does."""
@@ -85,6 +89,13 @@ FORMS: Final = {
     Word.STOP: Form("", "stops the relay"),
 }
 """In the order of `/help`."""
+
+UNCHANGED: Final = "Nothing was changed."
+"""How the relay's answer ends to every order that it does not carry out."""
+PASSWORD_TAKEN: Final = (  # a sentence, and no password
+    "Whoever is here stays. A restart takes its password from --password again."
+)
+"""The relay's answer to `/password NEW` that it has carried out."""
 
 WORDS: Final = {word.value: word for word in Word}
 

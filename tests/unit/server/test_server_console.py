@@ -86,6 +86,36 @@ class TestLog:
         with pytest.raises(FileError, match="Others can read"):
             LogFile(path, pytest.fail)
 
+    @pytest.mark.parametrize("is_there", [False, True])
+    def test_a_link_is_not_followed(self, path: Path, *, is_there: bool) -> None:
+        target = path.with_name("target")
+        if is_there:
+            target.touch(0o600)
+        path.symlink_to(target)
+        with pytest.raises(FileError, match="Cannot write"):
+            LogFile(path, pytest.fail)
+        assert target.exists() == is_there
+
+    def test_a_link_that_comes_while_logs_are_changed_is_not_followed(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        told: list[str] = []
+        target = path.with_name("target")
+        log = LogFile(path, told.append)
+        rotate = log.rotate
+
+        def rotated(source: str, dest: str) -> None:
+            rotate(source, dest)
+            path.symlink_to(target)
+
+        monkeypatch.setattr(log, "rotate", rotated)
+        log.maxBytes = 1
+        for _ in range(3):
+            log.handle(line("joined: name=ace"))
+        log.close()
+        assert not target.exists()
+        assert len(told) == 1
+
     def test_a_pipe_is_no_file(self, path: Path) -> None:
         os.mkfifo(path)
         with pytest.raises(FileError, match="is not a regular file"):

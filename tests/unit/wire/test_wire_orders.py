@@ -116,6 +116,10 @@ def test_nothing_is_near_to_nothing() -> None:
         parse("hello")
 
 
+def test_a_password_does_not_show() -> None:
+    assert "hunter2" not in repr(parse("/password hunter2"))
+
+
 def test_tell_is_for_members() -> None:
     with pytest.raises(UsageError, match="--tell is for members"):
         parse("/password --tell hunter2")
