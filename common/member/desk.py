@@ -193,6 +193,8 @@ class Desk:
         self._away = ""
         self._reply_to: tuple[bytes, str] | None = None
         self._fresh_secret: bytes | None = None
+        self._to_tell = ""
+        """A password, until the relay says whether it has taken it."""
         self._pipe: Pipe[ClientLink] | None = None
         self._inbox: deque[Delivered] = deque()
         self._unshown: deque[Event] = deque()
@@ -387,6 +389,7 @@ class Desk:
     def close(self) -> None:
         """Let go of the socket; what the link still has to say is tried once."""
         self._inbox.clear()
+        self._give_up_telling()
         self._show_leaving(None)
         self._drop_renaming()
         if self._pipe is not None:
@@ -806,7 +809,21 @@ class Desk:
         """Change the relay's password, if we may, and tell it to all members."""
         contents.check(contents.Password(password))
         self._operate(f"/password {password}")
-        self._conversation.tell_password(password)
+        self._to_tell = password
+
+    def _on_answer_to_order(self, answer: str) -> None:
+        """Tell the others of a new password once the relay has taken it, and not if it has not."""
+        if answer == orders.PASSWORD_TAKEN and self._to_tell:
+            password, self._to_tell = self._to_tell, ""
+            self._conversation.tell_password(password)
+        elif answer.endswith(orders.UNCHANGED):
+            self._to_tell = ""
+
+    def _give_up_telling(self) -> None:
+        """Say so if the relay's answer, on which others would be told a password, cannot come."""
+        if self._to_tell:
+            self._to_tell = ""
+            self._view.warn(sentences.UNTOLD, self._at_ms())
 
     def _operate(self, order: str) -> None:
         """Send an operator's order; the relay's answer is a notice."""
@@ -1132,6 +1149,7 @@ class Desk:
                 view.notice(sentences.warned(event), event.at_ms)
             case Noticed():
                 self._notice(f"The relay says: {event.text}")
+                self._on_answer_to_order(event.text)
             case Undelivered():
                 of_program = self._settings.sends
                 if of_program:  # nobody is there to send them again
@@ -1140,7 +1158,7 @@ class Desk:
                     self._unsent += event.lines
                 view.warn(sentences.undelivered(event, of_program=of_program), self._at_ms())
             case Untold():
-                view.warn("The new password may not have been told to all.", self._at_ms())
+                view.warn(sentences.UNTOLD, self._at_ms())
             case Gone():
                 self._on_gone()
             case _:

@@ -88,6 +88,9 @@ class PeerDesk(Desk):
         raise UsageError("Without a server nobody is in charge. Nothing was changed.")
 
     def _show(self, event: Event) -> None:
+        if isinstance(event, Left):
+            # One that resumed has come from somewhere again, and was shown before.
+            self._addresses.pop(event.peer.card.session, None)
         match event:
             case Came():
                 self._came(event)

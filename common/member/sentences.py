@@ -59,6 +59,8 @@ AWAY = "away"
 
 HINT = "Enter sends. PgUp scrolls. /help. Ctrl-C leaves."
 
+UNTOLD = "The new password may not have been told to all."
+
 ANEW = "We were away too long: what was said meanwhile is lost."
 
 LOUD = frozenset((Trouble.UNAUTHENTIC, Trouble.CHANGED, Trouble.NOT_INVITED))

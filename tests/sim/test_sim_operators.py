@@ -14,7 +14,7 @@ from common.wire import records
 from common.wire.link import State
 from common.wire.records import RELAY, Kind, Reason, Sent, Seq
 from server import By
-from tests.sim.test_sim_relay import EVE, IDENTITIES, NAMES, Raw
+from tests.sim.test_sim_relay import EVE, IDENTITIES, NAMES, Raw, stall
 from tests.sim.world import World
 
 ACE = fingerprint(IDENTITIES[0].public, NAMES[0])
@@ -69,16 +69,7 @@ def test_a_member_that_is_removed_is_told_why_and_the_others_see_it(world: World
 
 def test_one_that_takes_nothing_is_ended_too(world: World) -> None:
     eve = Raw(world, capacity=8_000).join()
-    for person in world.people:
-        for _ in range(20):
-            person.say()
-    for _ in range(4):
-        for person in world.people:
-            person.turn()
-            assert person.connection
-            person.connection.up.carry()
-        world.relay.turn()
-    assert eve.conn.pipe.unsent_bytes
+    stall(world, eve)
     orders(world, "/kick eve")
     assert eve.conn.pipe.link.state is not State.OPEN
 

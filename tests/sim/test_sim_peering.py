@@ -108,6 +108,17 @@ def test_what_was_not_sent_by_then_is_told() -> None:
         assert (at.desk.exit_code, at.desk.last_words) == (1, "1 line was not delivered.")
 
 
+def test_where_a_member_came_from_is_forgotten_when_it_leaves() -> None:
+    with World(NAMES, IDENTITIES) as world:
+        at = connected(world, Plain())
+        phone = world.people[1]
+        for number in range(3):  # as its relay's loops tell of each resume
+            at.peer_desk.joined(phone.conv._session, f"127.0.0.1:{number}")
+        phone.quit()
+        at.settle()
+        assert at.peer_desk._addresses == {}
+
+
 def test_whoever_gives_an_order_is_told_that_nobody_can() -> None:
     with World(NAMES, IDENTITIES) as world:
         view = View()

@@ -516,8 +516,28 @@ def test_who_changes_the_password_comes_back_with_it(room: Room) -> None:
     assert not refused.called
 
 
+def test_a_password_that_the_relay_did_not_take_is_told_to_nobody(room: Room) -> None:
+    ace, bea = room.seat("ace", "bea")
+    ace.type("/password --tell mine now")
+    room.carry()
+    assert rows(ace, "The relay says: Only an operator can do that. Nothing was changed.")
+    # What was refused is not told later either.
+    room.world.relay.server.office.hear(By(), "/op ace")
+    room.carry()
+    ace.type("/password another")
+    room.carry()
+    assert not rows(bea, "told a new password")
+    ace.type("/password --tell top drawer")
+    ace.cut()
+    room.carry(5)
+    assert rows(ace, "The new password may not have been told to all.")
+    assert not rows(bea, "told a new password")
+
+
 def test_one_order_changes_the_password_and_tells_it(room: Room) -> None:
     ace, bea = room.seat("ace", "bea")
+    room.world.relay.server.office.hear(By(), "/op ace")
+    room.carry()
     sent: list[bytes] = []
     real = server.Room.receive
 

@@ -33,6 +33,20 @@ def world() -> Iterator[World]:
         yield world
 
 
+def stall(world: World, raw: Raw) -> None:
+    """Say more to a member than its connection takes, of which nothing is carried to it."""
+    for person in world.people:
+        for _ in range(20):
+            person.say()
+    for _ in range(4):
+        for person in world.people:
+            person.turn()
+            assert person.connection
+            person.connection.up.carry()
+        world.relay.turn()
+    assert raw.conn.pipe.unsent_bytes
+
+
 class Raw:
     """A client without a conversation: it sends what it is told, and notes what it is sent."""
 
@@ -263,18 +277,8 @@ class TestEnding:
 
     def test_an_older_connection_that_takes_nothing_is_ended_too(self, world: World) -> None:
         old = Raw(world, capacity=8_000).join()
-        for person in world.people:
-            for _ in range(20):
-                person.say()
         seq = Seq(world.room._log.room_seq)
-        # Nothing is carried to the older connection, which has more waiting than it takes.
-        for _ in range(4):
-            for person in world.people:
-                person.turn()
-                assert person.connection
-                person.connection.up.carry()
-            world.relay.turn()
-        assert old.conn.pipe.unsent_bytes
+        stall(world, old)
         new = Raw(world, session=old.hello.session)
         new.join(old_card(world), log_id=world.room._log.log_id, room_seq=seq)
         assert new.got[0].kind is Kind.WELCOME
