@@ -2058,7 +2058,7 @@ class Operators:
     def _password(self, by: By, order: Order) -> list[str]:
         self._change_password(order.text)
         self._say(by, "changed the password: whoever joins from now on needs the new one", None)
-        return [orders.PASSWORD_TAKEN]
+        return [orders.LOCK_CHANGED]
 
     # --- Lists.
 

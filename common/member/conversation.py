@@ -899,7 +899,11 @@ class Conversation:
         match content:
             case Text():
                 is_direct = bool(record.to)
-                return [Said(peer, content.text, at_ms, is_direct=is_direct, seq=record.seq)]
+                said = Said(peer, content.text, at_ms, is_direct=is_direct, seq=record.seq)
+                if is_direct or not peer.away:
+                    return [said]
+                peer.away = ""
+                return [said, AwayChanged(peer, "", at_ms)]
             case Password():
                 return [PasswordTold(peer, content.text)]
             case Away():

@@ -485,8 +485,7 @@ class Desk:
             intent = commands.parse(typed, is_literal=is_literal)
             self._intend(intent)
             if not isinstance(intent, commands.Away | commands.Leave):
-                # After what was said, which slow mode would refuse behind a note.
-                self._be_back()
+                self._be_back(has_spoken=isinstance(intent, commands.Say))
         except UsageError:
             if commands.says(typed, is_literal=is_literal):
                 self._view.refill(typed, is_literal=is_literal)
@@ -590,10 +589,13 @@ class Desk:
             raise UsageError(f"{name} is not here any more. Nothing was sent.")
         return found[0]
 
-    def _be_back(self) -> None:
-        if self._away:
-            self._away = ""
-            self._notice("You are back.")
+    def _be_back(self, *, has_spoken: bool) -> None:
+        """End an absence; who has spoken to the room has said so (PROTOCOL.md 5.3)."""
+        if not self._away:
+            return
+        self._away = ""
+        self._notice("You are back.")
+        if not has_spoken:
             with contextlib.suppress(UsageError):
                 self._conversation.tell_away("")
 
@@ -813,7 +815,7 @@ class Desk:
 
     def _on_answer_to_order(self, answer: str) -> None:
         """Tell the others of a new password once the relay has taken it, and not if it has not."""
-        if answer == orders.PASSWORD_TAKEN and self._to_tell:
+        if answer == orders.LOCK_CHANGED and self._to_tell:
             password, self._to_tell = self._to_tell, ""
             self._conversation.tell_password(password)
         elif answer.endswith(orders.UNCHANGED):

@@ -92,9 +92,7 @@ FORMS: Final = {
 
 UNCHANGED: Final = "Nothing was changed."
 """How the relay's answer ends to every order that it does not carry out."""
-PASSWORD_TAKEN: Final = (  # a sentence, and no password
-    "Whoever is here stays. A restart takes its password from --password again."
-)
+LOCK_CHANGED: Final = "Whoever is here stays. A restart takes its password from --password again."
 """The relay's answer to `/password NEW` that it has carried out."""
 
 WORDS: Final = {word.value: word for word in Word}

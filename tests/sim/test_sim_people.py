@@ -254,18 +254,26 @@ def test_an_absence_that_is_over_when_it_is_heard_of_is_told_too(room: Room) -> 
     assert told == ["bea is away: at lunch.", "bea is back.", "bea is away.", "bea is back."]
 
 
-def test_who_is_back_says_so_after_what_was_typed(room: Room) -> None:
+def test_who_speaks_is_back(room: Room) -> None:
     ace, bea = room.seat("ace", "bea")
     bea.type("/away")
     room.carry()
-    # Slow mode has room for one of the two.
+    bea.type("/msg ace psst")  # which the others do not see
+    room.carry()
+    assert rows(ace, "bea is back.")
+    bea.type("/away")
+    room.carry()
+    ace.view.rows.clear()
+    # Slow mode has room for one record, and none for a note behind it.
     room.world.relay.server.office.hear(By(), "/slow 60")
     room.carry()
     bea.type("hello")
     room.carry()
-    assert ace.view.said_texts == ["hello"]
-    assert rows(bea, "The relay says: The room is slow")
-    assert not rows(bea, "not sent")
+    assert ace.view.said_texts == ["psst", "hello"]
+    assert rows(ace, "bea is back.") == ["bea is back."]
+    ace.type("/who")
+    assert not rows(ace, ", away")
+    assert not rows(bea, "The relay says: The room is slow")
 
 
 def test_an_absence_is_nothing_to_resend(room: Room) -> None:
