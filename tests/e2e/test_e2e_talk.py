@@ -55,3 +55,21 @@ def test_three_members_see_the_same_lines_in_the_same_order(house: House) -> Non
     bea.type(b"\x04")
     assert bea.ended() == 0
     relay.wait_for("[Disconnected] Username: bea")
+
+
+def test_another_name_is_one_row_and_the_same_person(house: House) -> None:
+    relay = house.relay()
+    bea = house.lines(relay, "bea")
+    bea.wait_for("You are connected")
+    ace = house.screen(relay, "ace")
+    bea.wait_for("ace joined")
+    ace.say("/nick bea")
+    ace.wait_for("The name bea is in use. You stay ace.")
+    ace.say("/nick ada")
+    ace.wait_for("You are now ada. 2 here.")
+    ace.say("the same as ever")
+    bea.wait_for("ada: the same as ever")
+    assert [row[6:] for row in bea.rows if " is now " in row] == ["-- ace is now ada. 2 here"]
+    assert not any("left" in row for row in bea.rows)
+    ace.type(b"\x04")
+    assert ace.ended() == 0
