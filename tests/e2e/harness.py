@@ -637,7 +637,11 @@ class Proxy:
 
     def _accept(self) -> None:
         client, _ = self._listener.accept()
-        relay = socket.create_connection(("127.0.0.1", self._relay_port), timeout=WAIT_S)
+        try:
+            relay = socket.create_connection(("127.0.0.1", self._relay_port), timeout=WAIT_S)
+        except ConnectionRefusedError:
+            client.close()  # the relay is down
+            return
         self._socks += [client, relay]
         for source, target, kept in ((client, relay, self.up), (relay, client, self.down)):
             self._house.watch(

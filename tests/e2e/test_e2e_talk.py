@@ -62,7 +62,7 @@ def test_another_name_is_one_row_and_the_same_person(house: House) -> None:
     bea = house.lines(relay, "bea")
     bea.wait_for("You are connected")
     ace = house.screen(relay, "ace")
-    bea.wait_for("ace joined")
+    ace.wait_for("2 here: bea.")
     ace.say("/nick bea")
     ace.wait_for("The name bea is in use. You stay ace.")
     ace.say("/nick ada")
