@@ -1209,7 +1209,9 @@ class Desk:
         peer, identity = event.peer, event.peer.card.identity
         sentence = sentences.left(event, self._conversation.members)
         gone = self._presence(peer, sentence, event.at_ms, event.seq, is_coming=False)
-        if event.reason is Reason.LEFT and identity not in self._leaving:
+        # A program keeps count by names, and one row for both would leave the former here for ever.
+        may_return = event.reason is Reason.LEFT and not self._settings.is_pipe
+        if may_return and identity not in self._leaving:
             self._leaving[identity] = (gone, self._clock() + RENAMED_S)
         else:
             self._show_leaving(None)

@@ -330,6 +330,17 @@ def test_another_name_is_one_row_to_the_others(room: Room) -> None:
     assert ace.desk._conversation.find("bea") is None
 
 
+def test_a_program_hears_of_each_name_that_comes_and_goes(room: Room) -> None:
+    (ace,) = room.seat("ace")
+    ace.desk._settings = ace.desk._settings._replace(tail=0)
+    (bea,) = room.seat("bea")
+    bea.type("/nick beatrice")
+    room.carry()
+    assert rows(ace, "bea left")
+    assert rows(ace, "beatrice joined")
+    assert not rows(ace, " is now ")
+
+
 def test_the_end_of_the_former_session_is_no_lost_connection(room: Room) -> None:
     (bea,) = room.seat("bea")
     bea.type("/nick beatrice")
