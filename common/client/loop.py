@@ -434,7 +434,7 @@ class Client:
             sock.close()
             sentence = f"{member.host} does not speak TLS. Is it ws://, or another port?"
             if isinstance(problem, ssl.SSLCertVerificationError):
-                why = problem.verify_message
+                why = problem.verify_message.rstrip(".")
                 sentence = (
                     f"The certificate of {member.host} is not valid here: {why}. See --cafile."
                 )

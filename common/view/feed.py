@@ -95,8 +95,10 @@ class RowFeed:
 
     def _read(self, row: bytes) -> Post | Unsent:
         what = f"Row {self._row}"
+        if len(row) > ROW_BYTES:
+            return Unsent(f"{what}: {_LIMIT}, and this is more. It was not sent.")
         try:
-            value = json.loads(row) if len(row) <= ROW_BYTES else None
+            value = json.loads(row)
         except (ValueError, RecursionError):
             value = None
         # A word we do not know may be `to` misspelt: then the room must not be told.

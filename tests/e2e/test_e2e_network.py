@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import ssl
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from common.crypto import ticket
 from tests.e2e.harness import WAIT_S, House, Lines, Relay
 
 
@@ -93,6 +95,8 @@ def test_tls_is_verified_and_carries_everything(house: House) -> None:
     assert stranger.exit_code == 4
     assert stranger.rows[0].startswith("The certificate of localhost is not valid here: ")
     trusted = (*url, "--cafile", str(pem))
+    number = ("--url", f"wss://127.0.0.1:{terminator.port}/", "--cafile", str(pem))
+    assert re.search(r"[^.]\. See --cafile\.$", check(house, relay.key, *number).rows[0])
     assert check(house, relay.key, *trusted).exit_code == 0
     bot = house.bot(relay, "bea")
     ace = house.lines(relay.key, "ace", *trusted)
@@ -187,3 +191,27 @@ def knock(relay: Relay, claims: str) -> None:
     ]
     sock.sendall("\r\n".join([*lines, "", ""]).encode())
     assert b"401" in sock.recv(100)
+
+
+@pytest.mark.parametrize(
+    ("status", "told"),
+    [(502, "status 502: a proxy there cannot reach the relay."), (418, "status 418.")],
+)
+def test_what_a_proxy_answers_is_told_with_its_number(house: House, status: int, told: str) -> None:
+    proxy = house.listener()
+    program = Lines(
+        house,
+        house.member(
+            f"{ticket.key_text(bytes(range(32)))}@127.0.0.1:{proxy.getsockname()[1]}",
+            "ace",
+            "--check",
+        ),
+        subprocess.DEVNULL,
+    )
+    guest, _ = proxy.accept()
+    guest.recv(4096)
+    guest.sendall(f"HTTP/1.1 {status} x\r\nContent-Length: 0\r\n\r\n".encode())
+    assert program.ended() == 3
+    assert program.rows == [f"The network answered: {told}"]
+    guest.close()
+    proxy.close()

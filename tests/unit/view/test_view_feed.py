@@ -125,6 +125,11 @@ class TestRows:
         assert bad.why.startswith("Row 2")
         assert good == Post("x", "", "Row 3")
 
+    def test_what_is_too_long_is_said_to_be(self) -> None:
+        (bad,) = fed(RowFeed(), b'{"text": "' + b"x" * ROW_BYTES + b'"}')
+        assert isinstance(bad, Unsent)
+        assert bad.why == "Row 1: 16 KB is the limit, and this is more. It was not sent."
+
     @given(st.lists(st.text(min_size=1).filter(str.strip)), st.integers(1, 9))
     def test_chunks_do_not_matter(self, said: list[str], size: int) -> None:
         data = "\n".join(json.dumps({"text": text}) for text in said).encode()
