@@ -402,7 +402,7 @@ class Desk:
         self._has_input = False
         if self._view.is_screen:
             self.quit("")
-        elif self._leave_by_s is None:
+        elif self._leave_by_s is None and not self._settings.tail:  # who waits for N leaves then
             self._leave_by_s = now + self._settings.timeout_s
             self._leave_when_done(now)
 

@@ -95,8 +95,8 @@ def test_tls_is_verified_and_carries_everything(house: House) -> None:
     assert stranger.exit_code == 4
     assert stranger.rows[0].startswith("The certificate of localhost is not valid here: ")
     trusted = (*url, "--cafile", str(pem))
-    number = ("--url", f"wss://127.0.0.1:{terminator.port}/", "--cafile", str(pem))
-    assert re.search(r"[^.]\. See --cafile\.$", check(house, relay.key, *number).rows[0])
+    unnamed = ("--url", f"wss://127.0.0.1:{terminator.port}/", "--cafile", str(pem))
+    assert re.search(r"[^.]\. See --cafile\.$", check(house, relay.key, *unnamed).rows[0])
     assert check(house, relay.key, *trusted).exit_code == 0
     bot = house.bot(relay, "bea")
     ace = house.lines(relay.key, "ace", *trusted)

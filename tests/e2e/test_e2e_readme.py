@@ -91,6 +91,9 @@ def test_the_bot_answers(house: House, desk: Path) -> None:
     house.until(lambda: ace.conversation.members == 2, lambda: repr(bot.errors))
     ace.say("!time")
     house.until(lambda: any(re.fullmatch(r"It is \d\d:\d\d\.", said) for said in ace.heard))
+    asker = run(house, command("echo '!time' |"), relay)
+    assert asker.ended() == 0
+    assert re.search(r" clock: It is \d\d:\d\d\.$", asker.rows[-1])
 
 
 def talk_through(house: House, relay: Relay, port: int, pem: Path) -> None:

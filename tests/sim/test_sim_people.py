@@ -14,7 +14,7 @@ from common.crypto.transcript import Transcript
 from common.member import desk as desks
 from common.member.conversation import Phase
 from common.member.trust import Grade, Pin
-from common.term.editor import Submit
+from common.term.editor import Action, Submit
 from common.view.view import Post
 from common.wire.records import Kind, Sent
 from server import By
@@ -474,6 +474,21 @@ def test_a_program_hears_that_somebody_here_was_left_out(
     room.carry()
     assert ace.desk.exit_code == code
     assert bool(rows(bea, "a line") or bea.view.said_texts) is not has_changed
+
+
+@pytest.mark.parametrize("most", [0, 1])
+def test_a_program_that_waits_for_an_answer_outlasts_its_question(room: Room, most: int) -> None:
+    ace, bea = room.seat("ace", "bea")
+    ace.desk._settings = ace.desk._settings._replace(sends=True, tail=most)
+    ace.view.is_screen = False
+    ace.desk.act(Post("what time is it?", "", "Line 1"), room.world.now)
+    ace.desk.input_ended(room.world.now)
+    room.carry(200)
+    assert bea.view.said_texts == ["what time is it?"]
+    assert ace.desk.exit_code == (None if most else 0)
+    ace.desk.act(Action.QUIT, room.world.now)  # as its view does once the answer is here
+    room.carry()
+    assert ace.desk.exit_code == 0
 
 
 def test_a_program_hears_at_once_what_was_not_sent_and_why(room: Room) -> None:
