@@ -2560,9 +2560,10 @@ def _bind_unix(path: str) -> socket.socket:
         Path(path).chmod(0o666)
         sock.listen(1024)
         sock.setblocking(False)
-    except OSError:
+    except OSError as problem:
         sock.close()
-        raise
+        why = problem.strerror or str(problem)
+        raise OSError(problem.errno or errno.EINVAL, why, path) from None
     return sock
 
 
@@ -2577,6 +2578,9 @@ def forget_paths(hosts: Iterable[str]) -> None:
 def _why_not_bound(problem: OSError | UnicodeError, port: int) -> str:
     if isinstance(problem, socket.gaierror | UnicodeError):
         return "The host given with --host does not resolve. Use an address of this machine."
+    if problem.filename:
+        at = f"{UNIX}{problem.filename}"
+        return f"Cannot listen at {at}: {problem.strerror}. Choose another path with --host."
     if problem.errno == errno.EADDRINUSE:
         return f"Port {port} is in use. Stop the other program, or choose another with --port."
     if problem.errno in (errno.EACCES, errno.EPERM):

@@ -299,6 +299,8 @@ def load_server(argv: Sequence[str], environ: Mapping[str, str]) -> ServerConfig
     if password is None:
         password = given.password
     hosts = tuple(given.host) or (("localhost",) if password is None else ())
+    if "unix:" in hosts:  # Linux would choose an address that nobody knows
+        raise UsageError("--host unix: needs a path: unix:PATH. See server.py --help.")
     return ServerConfig(
         password=password,
         port=given.port,

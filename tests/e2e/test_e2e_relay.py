@@ -117,6 +117,22 @@ def test_an_unusable_host_is_one_sentence(house: House, host: str) -> None:
     assert "--host" in errors[0]
 
 
+def test_an_unusable_path_is_one_sentence(house: House) -> None:
+    path = house.path / "sock"
+    house.relay("--host", f"unix:{path}")
+    remedy = "Choose another path with --host."
+    code, errors = failed(house, "--host", f"unix:{path}")
+    assert (code, errors) == (
+        1,
+        [f"Cannot listen at unix:{path}: Address already in use. {remedy}"],
+    )
+    for bad in (path / "below", "x" * 200):
+        code, errors = failed(house, "--host", f"unix:{bad}")
+        assert code == 1
+        assert len(errors) == 1
+        assert errors[0].startswith(f"Cannot listen at unix:{bad}: ")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -129,6 +145,7 @@ def test_an_unusable_host_is_one_sentence(house: House, host: str) -> None:
         ("--room-size", "0"),
         ("--rooms", "many"),
         ("--password", "\udcff"),
+        ("--host", "unix:"),
     ],
 )
 def test_wrong_usage_is_one_sentence(house: House, arguments: tuple[str, ...]) -> None:
