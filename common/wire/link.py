@@ -1,21 +1,25 @@
 """One connection without its socket: upgrade, Noise, frames, records.
 
-PROTOCOL.md 3. The WebSocket framing is that of the Sans-I/O objects of `websockets`; what is ours
-is the Noise handshake in the upgrade's headers, the bounds, and the split of frames into records.
+PROTOCOL.md 3. How a WebSocket begins and ends is known to the Sans-I/O objects of `websockets`.
+What is ours is the Noise handshake in the upgrade's headers, the bounds, and all between: whole
+binary messages are all that we take, so an open connection does without an object of the library,
+which would be as large as the rest of it.
 """
 
 from __future__ import annotations
 
 import logging
+import secrets
+import struct
 from collections.abc import Iterator
 from enum import Enum, auto
-from typing import Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 from websockets.client import ClientProtocol
 from websockets.exceptions import InvalidURI
-from websockets.frames import Frame, Opcode
 from websockets.http11 import Request, Response
 from websockets.protocol import Protocol as WebSocket
+from websockets.protocol import Side
 from websockets.protocol import State as WsState
 from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
@@ -26,6 +30,11 @@ from common.crypto.noise import EPHEMERAL_BYTES, Initiator, Responder, StaticKey
 from common.errors import LocalProtocolError, ProtocolError, Refused, Unauthentic, UsageError
 from common.wire import records
 from common.wire.records import Delivered, Failure, Hello, Kind, Sent
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # not compiled for this machine
+    from websockets.utils import apply_mask
 
 VERSION: Final = "termchat.v1"
 
@@ -42,8 +51,16 @@ PONG_WITHIN_S = 20.0
 CLOSE_WITHIN_S = 1.0
 """How long a closing connection may take to flush and be closed by the peer."""
 
-# The library logs headers at DEBUG and each connection at INFO; neither is ours to show.
+# RFC 6455 5.2: the first byte of a whole message or of a control frame, and of the second byte the
+# bit that says that the payload is masked, and the size that stands for two bytes of size.
+_BINARY, _CLOSE, _PING, _PONG = 0x82, 0x88, 0x89, 0x8A
+_HEADS = (_BINARY, _CLOSE, _PING, _PONG)
+_MASKED = 0x80
+_SIZE_FOLLOWS = 126
+_LONG_HEAD = struct.Struct(">BBH")
+
 _METHOD = b"GET "
+# The library logs headers at DEBUG and each connection at INFO; neither is ours to show.
 _QUIET = logging.getLogger(f"{__name__}.websockets")
 _QUIET.setLevel(logging.WARNING)
 
@@ -120,22 +137,24 @@ class _Link:
     """What both ends share; owned by the loop that owns the socket."""
 
     __slots__ = (
+        "_closing",
         "_deadline_s",
-        "_head",
         "_ping_due",
         "_records",
         "_records_bytes",
+        "_rest",
         "_transport",
         "_writes",
-        "_ws",
         "frames",
         "state",
     )
-    _ws: WebSocket
+    _side: ClassVar[Side]
 
     def __init__(self, now: float) -> None:
         self.state = State.CONNECTING
-        self._head = b""
+        self._rest = b""
+        """What came in of a head or a frame that is not whole."""
+        self._closing: WebSocket | None = None
         self._transport: Transport | None = None
         self._records: list[bytes] = []
         self._records_bytes = 0
@@ -161,10 +180,9 @@ class _Link:
         """Return the bytes that must leave now; an empty chunk means: then end the stream."""
         if self._records and self.state is State.OPEN:
             self._seal_records()
-        writes = self._ws.data_to_send()
-        if self._writes:
-            writes = [*self._writes, *writes]
-            self._writes = []
+        writes, self._writes = self._writes, []
+        if self._closing is not None:
+            writes += self._closing.data_to_send()
         return writes
 
     def send_batch(self, batch: bytes) -> None:
@@ -173,7 +191,19 @@ class _Link:
             self._seal_records()
         if self.state is not State.OPEN or self._transport is None:
             raise LocalProtocolError("the connection is not open")
-        self._ws.send_binary(self._transport.sending.seal(batch))
+        self._send_frame(_BINARY, self._transport.sending.seal(batch))
+
+    def _send_frame(self, head: int, payload: bytes) -> None:
+        size, masked = len(payload), _MASKED if self._side is Side.CLIENT else 0
+        if size < _SIZE_FOLLOWS:
+            frame = bytes((head, masked | size))
+        else:
+            frame = _LONG_HEAD.pack(head, masked | _SIZE_FOLLOWS, size)
+        if masked:
+            key = secrets.token_bytes(4)
+            frame += key
+            payload = apply_mask(payload, key)
+        self._writes.append(frame + payload)
 
     def _queue(self, record: bytes) -> None:
         if self.state is not State.OPEN:
@@ -213,7 +243,7 @@ class _Link:
     def ping(self, now: float) -> None:
         """Ask the peer for a sign of life now."""
         if self.state is State.OPEN:
-            self._ws.send_ping(b"")
+            self._send_frame(_PING, b"")
             if self._transport is not None:
                 self._transport.rest()
             self._ping_due = False
@@ -243,66 +273,81 @@ class _Link:
         Raises:
             ProtocolError: if it is too large.
         """
-        self._head += data  # few reads: the whole is bounded
-        end = self._head.find(b"\r\n\r\n") + 4
-        if end > MAX_HEAD_BYTES or (end < 4 and len(self._head) > MAX_HEAD_BYTES):
+        self._rest += data  # few reads: the whole is bounded
+        end = self._rest.find(b"\r\n\r\n") + 4
+        if end > MAX_HEAD_BYTES or (end < 4 and len(self._rest) > MAX_HEAD_BYTES):
             raise ProtocolError("the head of the upgrade is too large")
         if end < 4:
             return None
-        head, rest = self._head[:end], self._head[end:]
-        self._head = b""
+        head, rest = self._rest[:end], self._rest[end:]
+        self._rest = b""
         return head, rest
 
     def _open_frames(self, data: bytes, now: float) -> Iterator[bytes]:
-        """Feed the WebSocket and yield the records of every frame that came in.
+        """Take what came in, and yield the records of every frame that is whole.
 
         What stands before a bad frame is yielded before it raises, as if it had come alone.
 
         Raises:
-            Unauthentic: on a bad tag, or a message that is text or fragmented.
+            Unauthentic: on a bad tag, or what is not one whole binary message.
             ProtocolError: on a record of a length it cannot have.
         """
         self._alive(now)
-        self._ws.receive_data(data)
-        frames = [event for event in self._ws.events_received() if isinstance(event, Frame)]
-        self.frames += len(frames)
-        for frame in frames:
-            if frame.opcode is Opcode.BINARY and frame.fin and self._transport is not None:
-                yield from records.split(self._transport.receiving.open(bytes(frame.data)))
-            elif frame.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
-                raise Unauthentic("a message is text or fragmented")
+        if self._rest:
+            data, self._rest = self._rest + data, b""
+        at, is_from_client = 0, self._side is Side.SERVER
+        while (frame := _cut(data, at, is_masked=is_from_client)) is not None:
+            head, payload, end = frame
+            self.frames += 1
+            if head == _BINARY and self._transport is not None:
+                yield from records.split(self._transport.receiving.open(payload))
+            elif head == _PING:
+                self._send_frame(_PONG, payload)
+            elif head == _CLOSE:
+                self._library().receive_data(data[at:])
+                return
+            at = end
+        self._rest = data[at:]
+
+    # --- The end.
+
+    def _library(self) -> WebSocket:
+        """Return what knows how a WebSocket is closed; from its first use on it hears all."""
+        if self._closing is None:
+            self._closing = WebSocket(self._side, max_size=MAX_FRAME_BYTES, logger=_QUIET)
+        return self._closing
+
+    def _discard(self, data: bytes) -> None:
+        """Take what comes when all is said: only the answer to our close frame still matters."""
+        if self._closing is not None:
+            self._closing.receive_data(data)
+            self._closing.events_received()
 
     def _ended_by_peer(self) -> str | None:
         """Tell why the WebSocket is past use, or None while it is not."""
-        if self._ws.state is WsState.OPEN:
+        if self._closing is None:
             return None
-        if self._ws.close_rcvd is not None:
-            return f"closed by peer with {self._ws.close_rcvd.code}"
+        if self._closing.close_rcvd is not None:
+            return f"closed by peer with {self._closing.close_rcvd.code}"
         return "the WebSocket framing broke"
 
     def _close_frame(self, status: int, now: float) -> None:
         """Start the closing handshake; status 0 is a goodbye, code 1000."""
-        # A peer whose close came with what we answer takes nothing more.
-        if self._ws.state is WsState.OPEN:
-            if self._records:
-                self._seal_records()
-            self._ws.send_close(4000 + status if status else 1000)
+        if self._records:
+            self._seal_records()
+        self._library().send_close(4000 + status if status else 1000)
         self._fail(now)
 
 
 class ServerLink(_Link):
     """The relay's end. After `Upgrade` its owner calls `open` and then `accept`, or `refuse`."""
 
-    __slots__ = ("_request", "_responder")
-    _ws: ServerProtocol
+    __slots__ = ("_http", "_request", "_responder")
+    _side = Side.SERVER
 
     def __init__(self, now: float) -> None:
         super().__init__(now)
-        # A subprotocol list would make a missing offer a 400; PROTOCOL.md 3.1 wants 426, so the
-        # choice is ours.
-        self._ws = ServerProtocol(
-            select_subprotocol=_select_none, max_size=MAX_FRAME_BYTES, logger=_QUIET
-        )
+        self._http: ServerProtocol | None = None
         self._request: Request | None = None
         self._responder: Responder | None = None
 
@@ -312,13 +357,10 @@ class ServerLink(_Link):
             return []
         if not data:
             was_closing = self.state is State.CLOSING
-            self._ws.receive_eof()
             self._step(Step.ENDED)
             return [] if was_closing else [Closed(None, "connection lost")]
         if self.state is State.CLOSING:
-            # Only the answer to our close frame still matters, and the library knows it.
-            self._ws.receive_data(data)
-            self._ws.events_received()
+            self._discard(data)
             return []
         found: list[Upgrade | Sent | Closed] = []
         try:
@@ -340,14 +382,16 @@ class ServerLink(_Link):
         if self._request is not None:
             raise ProtocolError("bytes between the request and its answer")
         # One who speaks TLS waits for our answer, and would wait long: its head never ends.
-        if not _METHOD.startswith((self._head + data)[: len(_METHOD)]):
+        if not _METHOD.startswith((self._rest + data)[: len(_METHOD)]):
             raise ProtocolError("not an HTTP request")
         parts = self._take_head(data)
         if parts is None:
             return []
         head, early = parts
-        self._ws.receive_data(head)
-        for event in self._ws.events_received():
+        # Without a list of subprotocols: that would make a missing offer a 400, not a 426.
+        self._http = ServerProtocol(max_size=MAX_FRAME_BYTES, logger=_QUIET)
+        self._http.receive_data(head)
+        for event in self._http.events_received():
             # One who speaks before the 101 is not one of ours: nothing of that is kept.
             if isinstance(event, Request) and not early:
                 self._request = event
@@ -379,37 +423,38 @@ class ServerLink(_Link):
             False if the request was no WebSocket upgrade, which is then refused in the library's
             words.
         """
-        if self._request is None or self._responder is None:
+        if self._http is None or self._request is None or self._responder is None:
             raise LocalProtocolError("there is nothing to accept")
-        response = self._ws.accept(self._request)
+        response = self._http.accept(self._request)
         if response.status_code != 101:
-            self._answer(response, now)
+            self._answer(self._http, response, now)
             return False
         message, self._transport = self._responder.write(b"")
         response.headers["Sec-WebSocket-Protocol"] = VERSION
         response.headers["Authentication-Info"] = f"Noise {base64url(message)}"
-        self._ws.send_response(response)
-        self._writes += self._ws.data_to_send()
-        # The object that parsed the head keeps three times what a fresh one needs.
-        self._ws = ServerProtocol(state=WsState.OPEN, max_size=MAX_FRAME_BYTES, logger=_QUIET)
-        self._request = self._responder = None
+        self._http.send_response(response)
+        self._writes += self._http.data_to_send()
+        self._http = self._request = self._responder = None
         self._step(Step.UPGRADED)
         self._alive(now)
         return True
 
     def refuse(self, status: int, now: float, *, retry_after_s: int = 0) -> None:
         """Answer with an HTTP status of PROTOCOL.md 3.1 and close."""
-        response = self._ws.reject(status, "")
+        if self._http is None:
+            raise LocalProtocolError("there is nothing to refuse")
+        response = self._http.reject(status, "")
         if status in _STATUS_HEADERS:
             name, value = _STATUS_HEADERS[status]
             response.headers[name] = value
         if retry_after_s:
             response.headers["Retry-After"] = str(retry_after_s)
-        self._answer(response, now)
+        self._answer(self._http, response, now)
 
-    def _answer(self, response: Response, now: float) -> None:
-        self._ws.send_response(response)
-        self._request = None
+    def _answer(self, http: ServerProtocol, response: Response, now: float) -> None:
+        http.send_response(response)
+        self._writes += http.data_to_send()
+        self._http = self._request = self._responder = None
         self._fail(now)
 
     def send(self, record: Delivered) -> None:
@@ -443,7 +488,8 @@ class ServerLink(_Link):
 class ClientLink(_Link):
     """A member's end: it starts at once, with a new message 1."""
 
-    __slots__ = ("_body_bytes", "_initiator")
+    __slots__ = ("_body_bytes", "_http", "_initiator")
+    _side = Side.CLIENT
 
     def __init__(self, url: str, key: bytes, psk: bytes, hello: Hello, now: float) -> None:
         """Prepare the upgrade.
@@ -452,19 +498,19 @@ class ClientLink(_Link):
             UsageError: if `url` is not a `ws://` or `wss://` address we can use.
         """
         super().__init__(now)
-        protocol = ClientProtocol(
+        self._http = ClientProtocol(
             parse_url(url),
             subprotocols=[Subprotocol(VERSION)],
             max_size=MAX_FRAME_BYTES,
             logger=_QUIET,
         )
-        self._ws = protocol
         self._initiator = Initiator(key, psk)
         self._body_bytes: int | None = None
-        request = protocol.connect()
+        request = self._http.connect()
         message = self._initiator.write(hello.encode())
         request.headers["Authorization"] = f"Noise {base64url(message)}"
-        protocol.send_request(request)
+        self._http.send_request(request)
+        self._writes += self._http.data_to_send()
 
     def receive(self, data: bytes, now: float) -> list[Opened | Delivered | Closed]:
         """Take what the socket gave, b"" at its end."""
@@ -473,12 +519,10 @@ class ClientLink(_Link):
         found: list[Opened | Delivered | Closed] = []
         if not data:
             was_closing = self.state is State.CLOSING
-            self._ws.receive_eof()
             self._step(Step.ENDED)
             return found if was_closing else [Closed(None, "connection lost")]
         if self.state is State.CLOSING:
-            self._ws.receive_data(data)
-            self._ws.events_received()
+            self._discard(data)
             return found
         try:
             if self.state is State.CONNECTING:
@@ -506,7 +550,7 @@ class ClientLink(_Link):
                 return b""
             head, data = parts
             self._body_bytes = 0
-            self._ws.receive_data(head)
+            self._http.receive_data(head)
             self._receive_response(found, now)
             if found:
                 return data
@@ -514,12 +558,12 @@ class ClientLink(_Link):
         self._body_bytes += len(data)
         if self._body_bytes > MAX_HEAD_BYTES:
             raise ProtocolError("the body of a refusal is too large")
-        self._ws.receive_data(data)
+        self._http.receive_data(data)
         self._receive_response(found, now)
         return b""
 
     def _receive_response(self, found: list[Opened | Delivered | Closed], now: float) -> None:
-        for event in self._ws.events_received():
+        for event in self._http.events_received():
             if not isinstance(event, Response):
                 continue
             if event.status_code != 101:
@@ -528,7 +572,7 @@ class ClientLink(_Link):
                 found.append(Closed(refused, f"HTTP status {event.status_code}"))
                 return
             # The library takes a 101 that names no subprotocol; PROTOCOL.md 3.1 does not.
-            if self._ws.state is not WsState.OPEN or self._ws.subprotocol != VERSION:
+            if self._http.state is not WsState.OPEN or self._http.subprotocol != VERSION:
                 raise Unauthentic("the answer is not the upgrade we asked for")
             values = event.headers.get_all("Authentication-Info")
             message = _noise_header(values, MESSAGE_2_BYTES)
@@ -539,7 +583,7 @@ class ClientLink(_Link):
             self._alive(now)
             found.append(Opened(self._transport.handshake_hash))
             return
-        if self._ws.handshake_exc is not None:
+        if self._http.handshake_exc is not None:
             raise Unauthentic("the answer is not HTTP")
 
     def _receive_records(
@@ -596,8 +640,28 @@ def parse_url(url: str) -> WebSocketURI:
     return uri
 
 
-def _select_none(_protocol: ServerProtocol, _offers: object) -> None:
-    return None
+def _cut(data: bytes, at: int, *, is_masked: bool) -> tuple[int, bytes, int] | None:
+    """Return the first byte, the payload and the end of the frame at `at`; None if it is not whole.
+
+    Raises:
+        Unauthentic: if it is no whole binary message and no control frame of that side.
+    """
+    if len(data) < at + 2:
+        return None
+    start, head, size = at + 2, data[at], data[at + 1]
+    size -= _MASKED if is_masked else 0
+    if size == _SIZE_FOLLOWS and head == _BINARY:
+        start += 2
+        size = int.from_bytes(data[at + 2 : start])
+    elif not 0 <= size < _SIZE_FOLLOWS or head not in _HEADS:
+        raise Unauthentic("a frame that is not one whole binary message")
+    start += 4 if is_masked else 0
+    end = start + size
+    # A size that is itself cut short is too small, but its payload begins past what there is.
+    if end > len(data):
+        return None
+    payload = data[start:end]
+    return head, apply_mask(payload, data[start - 4 : start]) if is_masked else payload, end
 
 
 def _noise_header(values: list[str], size: int) -> bytes:

@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
+from websockets.protocol import Protocol as WebSocket
+from websockets.protocol import Side
 from websockets.server import ServerProtocol
 from websockets.utils import accept_key
 
@@ -562,6 +564,87 @@ class TestFrames:
         assert ends.client.receive(bytes_of(ends.server), T) == []
         assert ends.client.frames == 3
 
+    @settings(max_examples=30)
+    @given(
+        st.lists(
+            st.tuples(
+                st.sampled_from((Opcode.BINARY, Opcode.PING, Opcode.PONG)),
+                # With what encryption and framing add, around 125 bytes, the last short size.
+                st.sampled_from((0, 1, 101, 102, 103, 125, 500)),
+            ),
+            max_size=6,
+        ),
+        st.booleans(),
+        st.data(),
+    )
+    def test_frames_as_the_library_makes_and_reads_them(
+        self, frames: list[tuple[Opcode, int]], from_client: bool, data: st.DataObject
+    ) -> None:
+        ends = pair()
+        near: ServerLink | ClientLink = ends.client if from_client else ends.server
+        far: ServerLink | ClientLink = ends.server if from_client else ends.client
+        assert near._transport is not None
+        stream, expected, pings = b"", [], []
+        for opcode, size in frames:
+            payload = bytes(min(size, 125))
+            if opcode is Opcode.BINARY:
+                body = b"x" * size
+                said = (
+                    Sent(Kind.COMMAND, RELAY, body)
+                    if from_client
+                    else records.from_relay(Kind.NOTICE, body)
+                )
+                expected.append(said)
+                payload = near._transport.sending.seal(framed(said.encode()))
+            elif opcode is Opcode.PING:
+                pings.append(payload)
+            stream += ws(near, opcode, payload)
+        cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=8)))
+        found: list[object] = []
+        for start, stop in itertools.pairwise([0, *cuts, len(stream)]):
+            if start < stop:
+                found += far.receive(stream[start:stop], T)
+        assert found == expected
+        assert far.frames == len(frames)
+        reader = WebSocket(Side.CLIENT if from_client else Side.SERVER)
+        reader.receive_data(bytes_of(far))
+        assert reader.events_received() == [Frame(Opcode.PONG, payload) for payload in pings]
+
+    @pytest.mark.parametrize("end", ["client", "server"])
+    @pytest.mark.parametrize(
+        "head",
+        [
+            b"\xc2\x10",
+            b"\x92\x10",
+            b"\x83\x10",
+            b"\x8b\x10",
+            b"\x09\x10",
+            b"\x89\x7e\x00\x7e",
+            b"\x82\x7f" + bytes(8),
+            b"\x81\x05",
+            b"\x00\x05",
+        ],
+        ids=[
+            "reserved bit",
+            "compressed",
+            "reserved opcode",
+            "reserved control",
+            "fragmented ping",
+            "long ping",
+            "long size",
+            "text",
+            "continuation",
+        ],
+    )
+    def test_a_frame_that_is_none_of_ours_ends_it_at_its_head(self, end: str, head: bytes) -> None:
+        masked = bytes([head[0], head[1] | 0x80, *head[2:]])
+        wrong = b"\x82\x10" if end == "server" else b"\x82\x90"
+        for bad in (masked if end == "server" else head, wrong):
+            events, link = same(fed_three_ways(lambda: getattr(pair(), end), bad, tail=b"abcd"))
+            (closed,) = events
+            assert closed.refused.status == 400
+            assert link.state is State.CLOSING
+
     def test_no_frame_is_larger_than_it_may_be(self) -> None:
         ends = pair()
         chunk = records.Delivered(
@@ -815,9 +898,10 @@ class TestEnding:
         """Carry what is left, as sockets would: an empty chunk ends a direction."""
         for _ in range(4):
             for ours, theirs in ((first, second), (second, first)):
-                for chunk in ours.outgoing():
-                    if theirs.state is not State.CLOSED:
-                        theirs.receive(chunk, T)
+                chunks = ours.outgoing()
+                # A closed link is one whose socket is closed.
+                for chunk in [*chunks, b""] if ours.state is State.CLOSED else chunks:
+                    theirs.receive(chunk, T)
 
     def test_a_relay_that_says_why(self) -> None:
         ends = pair()
