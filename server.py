@@ -124,6 +124,8 @@ STRANGERS_PER_TURN: Final = 4
 READS_PER_TURN: Final = 8
 """How often we look for more to read before we send what came in."""
 ACCEPT_PAUSE_S: Final = 0.5
+DOZE_S: Final = 1.0
+"""How long a connection has nothing to say or hear before it is made small."""
 CONSOLE_ROWS: Final = 1_000
 STOP_S: Final = 2.0
 MAX_RULES: Final = 10_000
@@ -838,7 +840,7 @@ class Room:
             missed_mail = count - (self._log.room_seq - join.room_seq)
             seat.missed = (self._log.room_seq, Seq(join.mail_seq + missed_mail))
             welcome = self._welcome(seat, is_resumed=True, count=count, h=h)
-            if card.encoded != seat.card.encoded:
+            if card.hash != seat.card.hash:
                 self._log_card(seat, card, now, at_ms)
             return seat, [welcome]
 
@@ -1022,17 +1024,19 @@ class Room:
 
     def _pass(self, entry: Delivered) -> None:
         to = self._roster.seats.get(entry.to)
-        frame = records.framed(entry.encode())
+        frame = records.framed_delivered(*entry)
         if to is not None and to.holder and to.passed_bytes + len(frame) <= PASSED_BYTES:
             to.passed.append(frame)
             to.passed_bytes += len(frame)
 
-    def _append(self, kind: Kind, sender: MemberId, body: bytes, now: float, at_ms: int) -> None:
+    def _append(self, kind: Kind, sender: MemberId, body: bytes, now: float, at_ms: int) -> bytes:
+        """Log a record, and return it as the log keeps it, after its length."""
         seq = Seq(self._log.room_seq + 1)
-        record = records.encode_delivered(kind, sender, records.RELAY, seq, at_ms, body)
-        self._transcript.add(record)
-        self._log.append(record, self._transcript.h, now)
+        frame = records.framed_delivered(kind, sender, records.RELAY, seq, at_ms, body)
+        self._transcript.add(records.record_in(frame))
+        self._log.append(frame, self._transcript.h, now)
         self._count_append()
+        return frame
 
     def _count_append(self) -> None:
         self._appends += 1
@@ -1041,10 +1045,10 @@ class Room:
             self._log.prune({seat.number: seat.cursor for seat in seats if seat.holder})
 
     def _log_card(self, seat: Seat, card: cards.Card, now: float, at_ms: int) -> None:
-        seat.card = card
         self._transcript.join(seat.number, card.hash)
         self._log.keep_card(seat.number, card.encoded)
-        self._append(Kind.CARD, seat.number, card.encoded, now, at_ms)
+        frame = self._append(Kind.CARD, seat.number, card.encoded, now, at_ms)
+        seat.card = card._replace(kept=frame)
 
     def _leave(self, seat: Seat, reason: Reason, now: float, at_ms: int) -> None:
         seat.step(SeatStep.LEFT)
@@ -1136,6 +1140,40 @@ class Conn:
         return first
 
 
+class Awake:
+    """Who has something to say or hear; owned by a loop, which lets the others doze.
+
+    Two sets, who stirred in this stretch of time and who in the one before, so that a message costs
+    no timer.
+    """
+
+    __slots__ = ("_before", "_due_s", "_stirred")
+
+    def __init__(self) -> None:
+        self._stirred: set[Conn] = set()
+        self._before: set[Conn] = set()
+        self._due_s: float | None = None
+
+    def stir(self, conns: Iterable[Conn], now: float) -> None:
+        """Note who is about to be pumped."""
+        self._stirred.update(conns)
+        if self._due_s is None and self._stirred:
+            self._due_s = now + DOZE_S
+
+    def deadline(self) -> float | None:
+        """Return when `tick` is next wanted."""
+        return self._due_s
+
+    def tick(self, now: float) -> set[Conn]:
+        """Return who has not stirred for DOZE_S, or up to twice that."""
+        if self._due_s is None or now < self._due_s:
+            return set()
+        dozing = self._before - self._stirred
+        self._before, self._stirred = self._stirred, set()
+        self._due_s = now + DOZE_S if self._before else None
+        return dozing
+
+
 class Loop:
     """One thread, and the connections that are its own from first byte to last."""
 
@@ -1145,6 +1183,7 @@ class Loop:
         self._conns: set[Conn] = set()
         self._rooms: dict[Room, set[Conn]] = {}
         self._dirty: dict[Conn, None] = {}
+        self._awake = Awake()
         self._timers: list[tuple[float, int, Conn]] = []
         self._graces: list[tuple[float, int, Room, Seat]] = []
         self._order = itertools.count()
@@ -1257,7 +1296,8 @@ class Loop:
 
     def _timeout_s(self) -> float | None:
         times = [entries[0][0] for entries in (self._timers, self._graces) if entries]
-        times += [at for at in (self._accept_at_s, self._stop_by_s) if at is not None]
+        others = (self._accept_at_s, self._stop_by_s, self._awake.deadline())
+        times += [at for at in others if at is not None]
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def _is_stopped(self, now: float) -> bool:
@@ -1487,6 +1527,7 @@ class Loop:
         while self._grown:
             for conn in self._rooms.get(self._grown.pop(), ()):
                 self._dirty[conn] = None
+        self._awake.stir(self._dirty, now)
         while self._dirty:
             conn, _ = self._dirty.popitem()
             self._pump(conn, now)
@@ -1587,6 +1628,8 @@ class Loop:
                 self._server.wake(room)
             elif (again_s := room.still_watched(seat)) is not None:
                 heapq.heappush(self._graces, (again_s, next(self._order), room, seat))
+        for conn in self._awake.tick(now):
+            conn.pipe.link.doze()
         if self._accept_at_s is not None and self._accept_at_s <= now:
             self._accept_at_s = None
             for listener in self._server.listeners:

@@ -24,17 +24,23 @@ class Card(NamedTuple):
     """A valid card (PROTOCOL.md 4.2); only `decode` and `make` build one.
 
     Attributes:
-        encoded: 1425 bytes, of which the properties are slices: a relay holds a thousand cards.
+        kept: what ends in the 1425 bytes of the card, of which the properties are slices: a relay
+            holds a thousand cards, each as the record that it logged.
         hash: SHA-256 of `encoded`, for the transcript.
         session: 16 bytes.
         identity: 32 bytes, Ed25519.
     """
 
-    encoded: bytes
+    kept: bytes
     hash: bytes
     session: bytes
     identity: bytes
     username: str
+
+    @property
+    def encoded(self) -> bytes:
+        """The card itself, 1425 bytes."""
+        return self.kept[-CARD_BYTES:]
 
     @property
     def public(self) -> bytes:

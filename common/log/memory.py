@@ -69,8 +69,8 @@ class Log(Protocol):
     def shows(self, position: int) -> bool:
         """Tell whether all up to a position may be shown: it can no longer be lost."""
 
-    def append(self, record: bytes, h: bytes, now: float) -> None:
-        """Append the next room record, encoded, after which the transcript hash is `h`."""
+    def append(self, frame: bytes, h: bytes, now: float) -> None:
+        """Append the next room record, after its length; the transcript hash is `h` then."""
 
     def append_mail(self, record: Delivered, now: float) -> None:
         """Append mail to its recipient's stream, if it has one, and its echo to the sender's."""
@@ -112,14 +112,12 @@ class _Stream:
         """Let the first record have another seq than 1."""
         self.first, self.last = first, Seq(first - 1)
 
-    def append(self, record: bytes, position: int, now: float) -> bytes:
-        frame = records.framed(record)
+    def append(self, frame: bytes, position: int, now: float) -> None:
         self.last = Seq(self.last + 1)
         self.frames.append(frame)
         self.positions.append(position)
         self.ends.append(self.ends[-1] + len(frame))
         self.times.append(now)
-        return frame
 
     def drop(self, count: int) -> None:
         del self.frames[:count], self.positions[:count], self.ends[:count], self.times[:count]
@@ -192,27 +190,24 @@ class MemoryLog:
         """Tell whether all up to a position may be shown: it can no longer be lost."""
         return position <= self._shown
 
-    def append(self, record: bytes, h: bytes, now: float) -> None:
-        """Append the next room record, encoded, after which the transcript hash is `h`."""
-        self._append(None, self._room, record, now, h)
+    def append(self, frame: bytes, h: bytes, now: float) -> None:
+        """Append the next room record, after its length; the transcript hash is `h` then."""
+        self._append(None, self._room, frame, now, h)
 
     def append_mail(self, record: Delivered, now: float) -> None:
         """Append mail to its recipient's stream, if it has one, and its echo to the sender's."""
         to = self._mail.get(record.to)
         if to is not None:
-            self._append(record.to, to, _numbered(record, to.last).encode(), now)
+            self._append(record.to, to, _frame(record, to.last, record.body), now)
         own = self._mail[record.sender]
-        echo = Delivered(
-            record.kind, record.sender, record.to, Seq(own.last + 1), record.at_ms, b""
-        )
-        self._append(record.sender, own, echo.encode(), now)
+        self._append(record.sender, own, _frame(record, own.last, b""), now)
 
     def _append(
-        self, number: MemberId | None, stream: _Stream, record: bytes, now: float, h: bytes = b""
+        self, number: MemberId | None, stream: _Stream, frame: bytes, now: float, h: bytes = b""
     ) -> None:
         self._position += 1
         self._shared.clear()  # what comes next is longer, and an idle room keeps nothing
-        frame = stream.append(record, self._position, now)
+        stream.append(frame, self._position, now)
         self._keep(number, stream.last, frame, h)
 
     def _keep(self, number: MemberId | None, seq: Seq, frame: bytes, h: bytes) -> None:
@@ -309,7 +304,6 @@ class MemoryLog:
             stream.drop(bisect_left(stream.positions, fits))
 
 
-def _numbered(record: Delivered, last: Seq) -> Delivered:
-    return Delivered(
-        record.kind, record.sender, record.to, Seq(last + 1), record.at_ms, record.body
-    )
+def _frame(record: Delivered, last: Seq, body: bytes) -> bytes:
+    seq = Seq(last + 1)
+    return records.framed_delivered(record.kind, record.sender, record.to, seq, record.at_ms, body)

@@ -341,9 +341,9 @@ class StoredLog(MemoryLog):
         """Take note that a member has left, with the LEAVE that is appended next."""
         self._do("DELETE FROM members WHERE room = ? AND number = ?", self.room, number)
 
-    def append(self, record: bytes, h: bytes, now: float) -> None:
-        """Append the next room record, encoded, after which the transcript hash is `h`."""
-        super().append(record, h, now)
+    def append(self, frame: bytes, h: bytes, now: float) -> None:
+        """Append the next room record, after its length; the transcript hash is `h` then."""
+        super().append(frame, h, now)
         self._put()
 
     def append_mail(self, record: Delivered, now: float) -> None:
@@ -417,7 +417,7 @@ class StoredLog(MemoryLog):
             stream.begin(seq)
         if seq != stream.last + 1:
             raise ValueError(f"record {seq} does not follow {stream.last}")
-        stream.append(frame[2:], position, now)
+        stream.append(frame, position, now)
         self._position = max(self._position, position)
 
     def restored(self) -> None:

@@ -244,8 +244,6 @@ class _Link:
         """Ask the peer for a sign of life now."""
         if self.state is State.OPEN:
             self._send_frame(_PING, b"")
-            if self._transport is not None:
-                self._transport.rest()
             self._ping_due = False
             self._deadline_s = now + PONG_WITHIN_S
 
@@ -256,6 +254,11 @@ class _Link:
         """
         if self.state is State.OPEN and not self._ping_due:
             self._alive(now)
+
+    def doze(self) -> None:
+        """Be small until the next message; waking costs as much as a message."""
+        if self._transport is not None:
+            self._transport.rest()
 
     def _alive(self, now: float) -> None:
         self._ping_due = True

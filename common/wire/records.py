@@ -107,8 +107,7 @@ _LENGTH = struct.Struct(">H")
 _SENT = struct.Struct(">BI")
 _DELIVERED = struct.Struct(">BIIQQ")
 DELIVERED_HEAD_BYTES = _DELIVERED.size
-_MEMBER = struct.Struct(">HBIIQQI")
-_NOWHERE = (0, 0, 0, 0)
+_FRAMED = struct.Struct(">HBIIQQ")
 
 
 class Sent(NamedTuple):
@@ -140,14 +139,7 @@ class Delivered(NamedTuple):
 
     def encode(self) -> bytes:
         """Return the record without its length; this is R_n of PROTOCOL.md 4.4."""
-        return encode_delivered(self.kind, self.sender, self.to, self.seq, self.at_ms, self.body)
-
-
-def encode_delivered(
-    kind: Kind, sender: MemberId, to: MemberId, seq: Seq, at_ms: int, body: bytes
-) -> bytes:
-    """Encode what would be a `Delivered`; the relay does it for every message."""
-    return _DELIVERED.pack(kind, sender, to, seq, at_ms) + body
+        return _DELIVERED.pack(self.kind, self.sender, self.to, self.seq, self.at_ms) + self.body
 
 
 def from_relay(kind: Kind, body: bytes) -> Delivered:
@@ -202,11 +194,24 @@ def framed(record: bytes) -> bytes:
     return _LENGTH.pack(len(record)) + record
 
 
+def framed_delivered(
+    kind: Kind, sender: MemberId, to: MemberId, seq: Seq, at_ms: int, body: bytes
+) -> bytes:
+    """Return what would be a `Delivered`, after its length; the relay makes each message one."""
+    return _FRAMED.pack(DELIVERED_HEAD_BYTES + len(body), kind, sender, to, seq, at_ms) + body
+
+
+def record_in(frame: bytes) -> bytes:
+    """Return the record behind its length."""
+    return frame[_LENGTH.size :]
+
+
+_MEMBER_HEAD = _FRAMED.pack(DELIVERED_HEAD_BYTES + 4 + CARD_BYTES, Kind.MEMBER, RELAY, RELAY, 0, 0)
+
+
 def framed_member(number: MemberId, card: bytes) -> bytes:
     """Return a MEMBER after its length: a joiner is sent one for each of a thousand."""
-    return (
-        _MEMBER.pack(_MEMBER.size - _LENGTH.size + len(card), Kind.MEMBER, *_NOWHERE, number) + card
-    )
+    return _MEMBER_HEAD + number.to_bytes(4) + card
 
 
 def split(plaintext: bytes) -> Iterator[bytes]:

@@ -37,7 +37,7 @@ def log_of(*members: MemberId) -> MemoryLog:
 def say(log: MemoryLog, sender: MemberId = ONE, *, body: bytes = BODY, now: float = T) -> Delivered:
     """Append a room record; return it as all are given it."""
     record = Delivered(Kind.MESSAGE, sender, RELAY, Seq(log.room_seq + 1), 5, body)
-    log.append(record.encode(), bytes(32), now)
+    log.append(records.framed(record.encode()), bytes(32), now)
     return record
 
 

@@ -25,6 +25,7 @@ from common.wire.records import (
     MemberId,
     Seq,
     decode_delivered,
+    framed,
     split,
 )
 
@@ -77,9 +78,13 @@ def start() -> Cursor:
     return Cursor(Seq(0), Seq(0))
 
 
+def append(log: StoredLog, record: Delivered, h: bytes = bytes(32)) -> None:
+    log.append(framed(record.encode()), h, T)
+
+
 def say(log: StoredLog, body: bytes = bytes(96), h: bytes = bytes(32)) -> Delivered:
     record = Delivered(Kind.MESSAGE, ONE, RELAY, Seq(log.room_seq + 1), 5, body)
-    log.append(record.encode(), h, T)
+    append(log, record, h)
     return record
 
 
@@ -94,19 +99,13 @@ def come(log: StoredLog, number: MemberId, card: bytes) -> None:
     card = card.ljust(CARD_BYTES, b"\0")
     log.open_mail(number)
     log.keep_card(number, card)
-    log.append(
-        Delivered(Kind.CARD, number, RELAY, Seq(log.room_seq + 1), 5, card).encode(), bytes(32), T
-    )
+    append(log, Delivered(Kind.CARD, number, RELAY, Seq(log.room_seq + 1), 5, card))
 
 
 def go(log: StoredLog, number: MemberId) -> None:
     """Do as `Room` does when a member leaves."""
     log.drop_card(number)
-    log.append(
-        Delivered(Kind.LEAVE, number, RELAY, Seq(log.room_seq + 1), 5, b"\0").encode(),
-        bytes(32),
-        T,
-    )
+    append(log, Delivered(Kind.LEAVE, number, RELAY, Seq(log.room_seq + 1), 5, b"\0"))
     log.close_mail(number)
 
 

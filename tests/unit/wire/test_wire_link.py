@@ -869,6 +869,20 @@ class TestTime:
         ends.server.tick(T + 22 + PING_EVERY_S)
         assert bytes_of(ends.server)[0] == 0x89
 
+    def test_one_that_dozes_keeps_no_cipher_and_wakes_with_the_next_message(self) -> None:
+        ends = pair()
+        transport = ends.server._transport
+        assert transport is not None
+        for _ in range(2):
+            ends.server.send(NOTICE)
+            assert ends.client.receive(bytes_of(ends.server), T) == [NOTICE]
+            ends.client.send(LEAVE)
+            assert ends.server.receive(bytes_of(ends.client), T) == [LEAVE]
+            assert all(cipher._aead for cipher in transport[:2])
+            ends.server.doze()
+            assert not any(cipher._aead for cipher in transport[:2])
+        ServerLink(T).doze()
+
     def test_rest_starts_the_interval_anew(self) -> None:
         ends = pair()
         ends.server.tick(T + PING_EVERY_S)
