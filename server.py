@@ -124,6 +124,9 @@ STRANGERS_PER_TURN: Final = 4
 READS_PER_TURN: Final = 8
 """How often we look for more to read before we send what came in."""
 ACCEPT_PAUSE_S: Final = 0.5
+ARRIVAL_S: Final = 0.05
+"""How long an arrival may wait for others, or for something that is said: nobody sees it, and where
+hundreds come at once, each of them would cost a frame to every member."""
 DOZE_S: Final = 1.0
 """How long a connection has nothing to say or hear before it is made small."""
 CONSOLE_ROWS: Final = 1_000
@@ -801,7 +804,7 @@ class Room:
             seat = self._roster.add(card, holder, seqs)
             self._log.open_mail(seat.number)
             welcome = self._welcome(seat, is_resumed=False, count=len(others))
-            listed = [records.framed_member(other.number, other.card.encoded) for other in others]
+            listed = [records.framed_member(other.number, other.card.kept) for other in others]
             self._log_card(seat, card, now, at_ms)
             return seat, [welcome, *listed]
 
@@ -1188,6 +1191,9 @@ class Loop:
         self._graces: list[tuple[float, int, Room, Seat]] = []
         self._order = itertools.count()
         self._grown: set[Room] = set()
+        self._entered: set[Room] = set()
+        """Rooms that somebody came into, told of it at `_tell_at_s`."""
+        self._tell_at_s: float | None = None
         self._is_woken = False
         self._notices: queue.SimpleQueue[Told] = queue.SimpleQueue()
         self._has_turned = True
@@ -1241,9 +1247,9 @@ class Loop:
         self._wake_in.close()
         self._wake_out.close()
 
-    def wake(self, room: Room) -> None:
-        """Note that a room grew; called from any thread."""
-        self._grown.add(room)
+    def wake(self, room: Room, *, can_wait: bool = False) -> None:
+        """Note that a room grew, perhaps by no more than an arrival; called from any thread."""
+        (self._entered if can_wait else self._grown).add(room)
         # Waking twice is waking once: the loop clears the flag before it drains the set.
         if not self._is_woken and threading.get_ident() != self._thread.ident:
             self._wake()
@@ -1296,7 +1302,7 @@ class Loop:
 
     def _timeout_s(self) -> float | None:
         times = [entries[0][0] for entries in (self._timers, self._graces) if entries]
-        others = (self._accept_at_s, self._stop_by_s, self._awake.deadline())
+        others = (self._accept_at_s, self._stop_by_s, self._tell_at_s, self._awake.deadline())
         times += [at for at in others if at is not None]
         return max(0.0, min(times) - time.monotonic()) if times else None
 
@@ -1518,7 +1524,7 @@ class Loop:
             # Banned since the gate was asked, perhaps too early to be found in the room.
             room.remove(seat.session, REFUSALS[403], now, at_ms)
             self._server.gate.release(seat)
-        self._server.wake(room)
+        self._server.wake(room, can_wait=True)
 
     # --- One flush out.
 
@@ -1628,6 +1634,12 @@ class Loop:
                 self._server.wake(room)
             elif (again_s := room.still_watched(seat)) is not None:
                 heapq.heappush(self._graces, (again_s, next(self._order), room, seat))
+        if self._tell_at_s is None and self._entered:
+            self._tell_at_s = now + ARRIVAL_S
+        elif self._tell_at_s is not None and self._tell_at_s <= now:
+            self._tell_at_s = None
+            while self._entered:
+                self._grown.add(self._entered.pop())
         for conn in self._awake.tick(now):
             conn.pipe.link.doze()
         if self._accept_at_s is not None and self._accept_at_s <= now:
@@ -2435,10 +2447,10 @@ class Server:
         for listener in self.listeners:
             listener.close()
 
-    def wake(self, room: Room) -> None:
-        """Note that a room grew."""
+    def wake(self, room: Room, *, can_wait: bool = False) -> None:
+        """Note that a room grew, perhaps by no more than an arrival."""
         for loop in self._loops:
-            loop.wake(room)
+            loop.wake(room, can_wait=can_wait)
 
     def tell(self, sentence: str) -> None:
         """Show a sentence to every member and at the console."""

@@ -29,6 +29,8 @@ def check_username(name: str) -> None:
         raise UsageError(
             f"A username has at most {MAX_NAME_CHARS} characters and {MAX_NAME_BYTES} bytes."
         )
+    if name.isascii() and name.isalnum():
+        return  # as most are, and nothing below concerns it
     categories = [ucd.category(char) for char in name]
     if any(category[0] in "CZ" for category in categories):
         raise UsageError("A username has no spaces, control or unassigned characters.")

@@ -219,8 +219,18 @@ def verify(public: bytes, signature: bytes, message: bytes) -> bool:
         return False
 
 
-# With any private key a point of small order gives zero: all are multiples of eight (RFC 7748 5).
-_PROBE = X25519Key.from_bytes(bytes(KEY_BYTES))
+_P = 2**255 - 19
+_ORDER_8 = 325606250916557431795983626356110631294008115727848805560023387167927233504
+# The points of small order on the curve and its twist. Every private key, a multiple of eight,
+# takes them to zero; those of order 8 are the inverses of each other ("How do I validate
+# Curve25519 public keys?", https://cr.yp.to/ecdh.html).
+_SMALL_ORDER = {0, 1, _P - 1, _ORDER_8, pow(_ORDER_8, -1, _P)}
+
+
+def has_small_order(public: bytes) -> bool:
+    """Tell whether an X25519 key makes every shared secret zero; a probe would cost an exchange."""
+    # The top bit is ignored, and what is left need not be reduced (RFC 7748 5).
+    return int.from_bytes(public, "little") % 2**255 % _P in _SMALL_ORDER
 
 
 class RecipientKey:
@@ -236,11 +246,11 @@ class RecipientKey:
         """
         try:
             mlkem = MLKEM768PublicKey.from_public_bytes(public[:MLKEM_PUBLIC_BYTES])
-            curve = public[MLKEM_PUBLIC_BYTES:]
-            _PROBE.exchange(curve)
-            x25519 = X25519PublicKey.from_public_bytes(curve)
-        except (ValueError, Unauthentic):
+            x25519 = X25519PublicKey.from_public_bytes(public[MLKEM_PUBLIC_BYTES:])
+        except ValueError:
             raise ProtocolError("a card key cannot be sealed to") from None
+        if has_small_order(public[MLKEM_PUBLIC_BYTES:]):
+            raise ProtocolError("a card key cannot be sealed to")
         self._key = MLKEM768X25519PublicKey(mlkem, x25519)
 
     def seal(self, plaintext: bytes, info: bytes) -> bytes:

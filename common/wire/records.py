@@ -209,9 +209,9 @@ def record_in(frame: bytes) -> bytes:
 _MEMBER_HEAD = _FRAMED.pack(DELIVERED_HEAD_BYTES + 4 + CARD_BYTES, Kind.MEMBER, RELAY, RELAY, 0, 0)
 
 
-def framed_member(number: MemberId, card: bytes) -> bytes:
-    """Return a MEMBER after its length: a joiner is sent one for each of a thousand."""
-    return _MEMBER_HEAD + number.to_bytes(4) + card
+def framed_member(number: MemberId, kept: bytes) -> bytes:
+    """Return a MEMBER after its length, of what ends in a card: a joiner gets up to a thousand."""
+    return _MEMBER_HEAD + number.to_bytes(4) + kept[-CARD_BYTES:]
 
 
 def split(plaintext: bytes) -> Iterator[bytes]:

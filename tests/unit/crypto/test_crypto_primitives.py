@@ -9,6 +9,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from hypothesis import given
+from hypothesis import strategies as st
 
 from common.crypto import hashing, primitives
 from common.crypto.primitives import Aead, CardKey, RecipientKey, SigningKey, VerifyKey, X25519Key
@@ -97,6 +99,18 @@ def test_a_point_that_makes_zeros_is_refused(point: bytes) -> None:
             X25519Key.generate().exchange(public)
         with pytest.raises(ProtocolError):
             RecipientKey(ZOE.card_key.public[:1184] + public)
+
+
+@given(st.one_of(st.sampled_from(SMALL_ORDER), st.binary(min_size=32, max_size=32)), st.data())
+def test_no_other_point_makes_zeros(point: bytes, data: st.DataObject) -> None:
+    near = int.from_bytes(point, "little") + data.draw(st.integers(-2, 2))
+    public = (near % 2**256).to_bytes(32, "little")
+    makes_zeros = False
+    try:
+        X25519Key.generate().exchange(public)
+    except Unauthentic:
+        makes_zeros = True
+    assert primitives.has_small_order(public) is makes_zeros
 
 
 @pytest.mark.parametrize("size", [0, 31, 33])
