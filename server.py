@@ -365,7 +365,7 @@ class Bucket:
 
     def take(self, amount: float, now: float) -> None:
         """Spend."""
-        self._full_s = max(self._full_s, now) + amount / self._rate
+        self._full_s = (self._full_s if self._full_s > now else now) + amount / self._rate
 
     def ready_s(self) -> float:
         """Return when the debt is paid, on the clock of `now`; if there is none, it was before."""
@@ -1402,28 +1402,9 @@ class Loop:
         events = link.receive(data, now)
         cost = max(len(data), (link.frames - frames) * FRAME_COST_BYTES)
         conn.in_bytes.take(cost, now)
-        at_ms = _at_ms()
-        for event in events:
-            # What a member said before its connection ended counts; nobody joins after that.
-            if link.state is State.OPEN or conn.seat is not None or not isinstance(event, Sent):
-                self._on_event(conn, event, now, at_ms)
-        self._throttle(conn, now)
-
-    def _throttle(self, conn: Conn, now: float) -> None:
-        ready_s = max(conn.in_bytes.ready_s(), conn.in_messages.ready_s())
-        if self._server.is_backlogged and conn.seat is not None:
-            ready_s = max(ready_s, now + BACKLOG_S)
-        conn.wait_s = ready_s if ready_s > now else None
-
-    def _on_event(self, conn: Conn, event: Upgrade | Sent | Closed, now: float, at_ms: int) -> None:
+        was_in = conn.room
         try:
-            match event:
-                case Sent():
-                    self._on_record(conn, event, now, at_ms)
-                case Upgrade():
-                    self._on_upgrade(conn, event, now)
-                case Closed():
-                    self._on_closed(conn, event, now)
+            self._on_events(conn, events, now)
         except Refused as refused:
             self._end(conn, refused.status, refused.text, now)
         except ProtocolError as problem:
@@ -1435,6 +1416,31 @@ class Loop:
         except Exception:
             log.exception("internal error: address=%s", conn.address)
             self._end(conn, 503, "internal error", now)
+        if was_in is not None and events:
+            self._server.wake(was_in)
+        self._throttle(conn, now)
+
+    def _throttle(self, conn: Conn, now: float) -> None:
+        ready_s = max(conn.in_bytes.ready_s(), conn.in_messages.ready_s())
+        if self._server.is_backlogged and conn.seat is not None:
+            ready_s = max(ready_s, now + BACKLOG_S)
+        conn.wait_s = ready_s if ready_s > now else None
+
+    def _on_events(self, conn: Conn, events: list[Upgrade | Sent | Closed], now: float) -> None:
+        """Do what a connection says; the first that is not allowed raises, and ends it."""
+        link, at_ms = conn.pipe.link, _at_ms()
+        for event in events:
+            match event:
+                case Sent() if conn.room is not None and conn.seat is not None:
+                    self._on_record(conn, conn.room, conn.seat, event, now, at_ms)
+                case Sent() if link.state is State.OPEN:
+                    self._on_join(conn, event, now)
+                case Sent():
+                    pass  # what a member said before its connection ended counts, but nobody joins
+                case Upgrade():
+                    self._on_upgrade(conn, event, now)
+                case Closed():
+                    self._on_closed(conn, event, now)
 
     def _on_upgrade(self, conn: Conn, upgrade: Upgrade, now: float) -> None:
         server, link = self._server, conn.pipe.link
@@ -1469,11 +1475,9 @@ class Loop:
         conn.hello = hello
         return server.gate.admit(hello)
 
-    def _on_record(self, conn: Conn, record: Sent, now: float, at_ms: int) -> None:
-        seat, room = conn.seat, conn.room
-        if seat is None or room is None:
-            self._on_join(conn, record, now)
-            return
+    def _on_record(
+        self, conn: Conn, room: Room, seat: Seat, record: Sent, now: float, at_ms: int
+    ) -> None:
         if record.kind in _COUNTED:
             conn.in_messages.take(1, now)
         for reply in room.receive(seat, conn, record, now, at_ms):
@@ -1481,7 +1485,6 @@ class Loop:
                 conn.pipe.link.send(reply)
         if seat.state is SeatState.GONE:
             self._server.gate.release(seat)
-        self._server.wake(room)
 
     def _on_join(self, conn: Conn, record: Sent, now: float) -> None:
         hello, link, at_ms = conn.hello, conn.pipe.link, _at_ms()

@@ -48,7 +48,9 @@ class CipherState:
         """Return the next transport message."""
         aead = self._aead or self._wake()
         ciphertext = aead.seal(_NONCE.pack(self._count), plaintext, b"")
-        self._advance(aead)
+        self._count += 1
+        if not self._count % REKEY_MESSAGES:
+            self._rekey(aead)
         return ciphertext
 
     def open(self, ciphertext: bytes) -> bytes:
@@ -59,7 +61,9 @@ class CipherState:
         """
         aead = self._aead or self._wake()
         plaintext = aead.open(_NONCE.pack(self._count), ciphertext, b"")
-        self._advance(aead)
+        self._count += 1
+        if not self._count % REKEY_MESSAGES:
+            self._rekey(aead)
         return plaintext
 
     def rest(self) -> None:
@@ -70,12 +74,10 @@ class CipherState:
         self._aead = Aead(self._key)
         return self._aead
 
-    def _advance(self, aead: Aead) -> None:
-        self._count += 1
-        if self._count % REKEY_MESSAGES == 0:
-            # Noise 4.2, Rekey(). Now, not before the next message: the old key is gone sooner.
-            self._key = aead.seal(_REKEY_NONCE, bytes(KEY_BYTES), b"")[:KEY_BYTES]
-            self._aead = None
+    def _rekey(self, aead: Aead) -> None:
+        # Noise 4.2, Rekey(). Now, not before the next message: the old key is gone sooner.
+        self._key = aead.seal(_REKEY_NONCE, bytes(KEY_BYTES), b"")[:KEY_BYTES]
+        self._aead = None
 
 
 class Transport(NamedTuple):

@@ -206,7 +206,8 @@ class MemoryLog:
         self, number: MemberId | None, stream: _Stream, frame: bytes, now: float, h: bytes = b""
     ) -> None:
         self._position += 1
-        self._shared.clear()  # what comes next is longer, and an idle room keeps nothing
+        if self._shared:
+            self._shared.clear()  # what comes next is longer, and an idle room keeps nothing
         stream.append(frame, self._position, now)
         self._keep(number, stream.last, frame, h)
 

@@ -287,13 +287,12 @@ class _Link:
         return head, rest
 
     def _open_frames(self, data: bytes, now: float) -> Iterator[bytes]:
-        """Take what came in, and yield the records of every frame that is whole.
+        """Take what came in, and yield the plaintext of every frame that is whole.
 
         What stands before a bad frame is yielded before it raises, as if it had come alone.
 
         Raises:
             Unauthentic: on a bad tag, or what is not one whole binary message.
-            ProtocolError: on a record of a length it cannot have.
         """
         self._alive(now)
         if self._rest:
@@ -303,7 +302,7 @@ class _Link:
             head, payload, end = frame
             self.frames += 1
             if head == _BINARY and self._transport is not None:
-                yield from records.split(self._transport.receiving.open(payload))
+                yield self._transport.receiving.open(payload)
             elif head == _PING:
                 self._send_frame(_PONG, payload)
             elif head == _CLOSE:
@@ -370,8 +369,9 @@ class ServerLink(_Link):
             if self.state is State.CONNECTING:
                 found += self._receive_head(data)
                 return found
-            for plain in self._open_frames(data, now):
-                found.append(records.decode_sent(plain))
+            for plaintext in self._open_frames(data, now):
+                # Of a bad frame, what stands before the bad record is kept.
+                found += map(records.decode_sent, records.split(plaintext))
         except (ProtocolError, Unauthentic) as error:
             found.append(self._bad(error, now))
             return found
@@ -592,15 +592,15 @@ class ClientLink(_Link):
     def _receive_records(
         self, data: bytes, found: list[Opened | Delivered | Closed], now: float
     ) -> None:
-        for plain in self._open_frames(data, now):
-            record = records.decode_delivered(plain)
-            if record.kind is Kind.ERROR:
-                failure = Failure.decode(record.body)
-                refused = Refused(failure.status, failure.text, authentic=True)
-                found.append(Closed(refused, f"ERROR {failure.status}"))
-                self._close_frame(0, now)
-                return
-            found.append(record)
+        for plaintext in self._open_frames(data, now):
+            for record in map(records.decode_delivered, records.split(plaintext)):
+                if record.kind is Kind.ERROR:
+                    failure = Failure.decode(record.body)
+                    refused = Refused(failure.status, failure.text, authentic=True)
+                    found.append(Closed(refused, f"ERROR {failure.status}"))
+                    self._close_frame(0, now)
+                    return
+                found.append(record)
 
     def send(self, record: Sent) -> None:
         """Queue a record.

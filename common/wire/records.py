@@ -97,8 +97,8 @@ _FROM_RELAY = {
     Kind.NOTICE: (0, MAX_NOTICE_BYTES),
     Kind.REFUSAL: (REFUSAL_HEAD_BYTES, REFUSAL_HEAD_BYTES + MAX_ERROR_BYTES),
 }
-_TO_THE_RELAY_ONLY = (Kind.JOIN, Kind.CARD, Kind.LEAVE, Kind.COMMAND)
-_TO_A_MEMBER_ONLY = (Kind.SENDER_KEY, Kind.FETCH, Kind.CHUNK)
+_TO_THE_RELAY_ONLY = frozenset((Kind.JOIN, Kind.CARD, Kind.LEAVE, Kind.COMMAND))
+_TO_A_MEMBER_ONLY = frozenset((Kind.SENDER_KEY, Kind.FETCH, Kind.CHUNK))
 _KINDS = {int(kind): kind for kind in Kind}
 _ECHOED_EMPTY = (Kind.SENDER_KEY, Kind.MESSAGE)
 """Mail, whose echo to the sender is a header with an empty body."""
@@ -157,7 +157,7 @@ def decode_sent(record: bytes) -> Sent:
         raise ProtocolError("a record is cut short")
     number, to = _SENT.unpack_from(record)
     kind = _kind(number, len(record) - _SENT.size, _TO_RELAY)
-    if (to and kind in _TO_THE_RELAY_ONLY) or (not to and kind in _TO_A_MEMBER_ONLY):
+    if kind in (_TO_THE_RELAY_ONLY if to else _TO_A_MEMBER_ONLY):
         raise ProtocolError(f"{kind.name} to nobody it may go to")
     return Sent(kind, MemberId(to), record[_SENT.size :])
 
@@ -180,11 +180,11 @@ def decode_delivered(record: bytes) -> Delivered:
 
 
 def _kind(number: int, size: int, table: dict[Kind, tuple[int, int]]) -> Kind:
-    kind = _KINDS.get(number)
-    if kind is None or kind not in table:
+    kind = _KINDS.get(number, Kind.JOIN)
+    bounds = table.get(kind)
+    if bounds is None or kind != number:
         raise ProtocolError(f"record type {number} is not allowed here")
-    least, most = table[kind]
-    if not least <= size <= most:
+    if not bounds[0] <= size <= bounds[1]:
         raise ProtocolError(f"{kind.name} of {size} bytes")
     return kind
 
