@@ -710,10 +710,10 @@ class Roster:
         if record.to == seat.number or record.to > self.last:
             raise ProtocolError(f"{record.kind.name} to a number that is no other member's")
         if record.kind is Kind.MESSAGE:
-            seen = records.message_seen(record.body)
-            if seen > room_seq:
+            behind = room_seq - records.message_seen(record.body)
+            if behind < 0:
                 raise ProtocolError("a message has seen what is not in the log")
-            if seen < room_seq - SEEN_WINDOW:
+            if behind > SEEN_WINDOW:
                 raise Refused(412, "the sender's view of the log is too old")
 
 
@@ -1007,6 +1007,11 @@ class Room:
             # Chunks yield to the log, or a member could hold it back from another with them.
             return batch or self._take_passed(seat)
 
+    def rest(self) -> None:
+        """Note that all who read in this turn of a loop have done so."""
+        with self._lock:
+            self._log.rest()
+
     def check_lag(self, seat: Seat, now: float) -> None:
         """Check a connection that does not take what it is sent; what it had missed is apart.
 
@@ -1036,8 +1041,8 @@ class Room:
         """Log a record, and return it as the log keeps it, after its length."""
         seq = Seq(self._log.room_seq + 1)
         frame = records.framed_delivered(kind, sender, records.RELAY, seq, at_ms, body)
-        self._transcript.add(records.record_in(frame))
-        self._log.append(frame, self._transcript.h, now)
+        h = self._transcript.add(records.record_in(frame))
+        self._log.append(frame, h, now)
         self._count_append()
         return frame
 
@@ -1498,6 +1503,8 @@ class Loop:
             hello.username,
         ):
             raise ProtocolError("the card is not HELLO's")
+        # Who it is, is kept as long as it stays, and once.
+        hello = Hello(card.session, card.identity, hello.room, card.username)
         if not cards.is_proven(card, join.auth, link.handshake_hash):
             raise Refused(401, "identity not proven")
         if join.is_fresh and self._server.is_backlogged:
@@ -1537,9 +1544,12 @@ class Loop:
             for conn in self._rooms.get(self._grown.pop(), ()):
                 self._dirty[conn] = None
         self._awake.stir(self._dirty, now)
+        rooms = {conn.room for conn in self._dirty if conn.room is not None}
         while self._dirty:
             conn, _ = self._dirty.popitem()
             self._pump(conn, now)
+        for room in rooms:
+            room.rest()
 
     def _pump(self, conn: Conn, now: float) -> None:
         """Send what is ready, frame by frame while the socket takes it."""

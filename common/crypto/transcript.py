@@ -68,12 +68,14 @@ class Transcript:
         del self._members[number]
         self._members_hash = b""
 
-    def add(self, record: bytes) -> None:
-        """Advance over the next room record, as delivered, header included."""
+    def add(self, record: bytes) -> bytes:
+        """Advance over the next room record, as delivered, header included; return H there."""
         if not self._members_hash:
             self._members_hash = self._hash_members()
-        self._kept.append(sha256(self._kept[-1], self._members_hash, record))
+        h = sha256(self._kept[-1], self._members_hash, record)
+        self._kept.append(h)
         self._seq += 1
+        return h
 
     def at(self, seq: int) -> bytes | None:
         """Return H at an earlier point, or None if it is not kept."""

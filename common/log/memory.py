@@ -21,7 +21,7 @@ RETAINED_ROOM = 4_096
 RETAINED_MAIL = 1_024
 RETAINED_BYTES = 64 * 1024 * 1024
 _SHARED = 16
-"""Joined stretches remembered until the next record: laggards need other ones than the rest."""
+"""Joined stretches remembered for one round: laggards need other ones than the rest."""
 
 
 @dataclass(slots=True)
@@ -91,6 +91,9 @@ class Log(Protocol):
     def lag_bytes(self, number: MemberId, cursor: Cursor) -> int:
         """Return the size of what follows the cursor."""
 
+    def rest(self) -> None:
+        """Let go of what only helps while many read the same: a round of reading is over."""
+
     def prune(self, live: Mapping[MemberId, Cursor]) -> None:
         """Drop what is past retention and read by all of `live`; a huge room waits for nobody."""
 
@@ -148,6 +151,10 @@ class _Stream:
         return self.ends[-1] - self.ends[bisect_left(self.positions, position)]
 
 
+_NO_MAIL = _Stream()
+"""The stream of everybody who has had no mail yet; nothing is ever appended to it."""
+
+
 class MemoryLog:
     """A log that ends with its process."""
 
@@ -175,7 +182,7 @@ class MemoryLog:
 
     def open_mail(self, number: MemberId) -> None:
         """Begin the mail stream of a new member."""
-        self._mail[number] = _Stream()
+        self._mail[number] = _NO_MAIL
 
     def close_mail(self, number: MemberId) -> None:
         """Forget the mail stream of a member that has left."""
@@ -196,18 +203,22 @@ class MemoryLog:
 
     def append_mail(self, record: Delivered, now: float) -> None:
         """Append mail to its recipient's stream, if it has one, and its echo to the sender's."""
-        to = self._mail.get(record.to)
-        if to is not None:
+        if record.to in self._mail:
+            to = self._mail_of(record.to)
             self._append(record.to, to, _frame(record, to.last, record.body), now)
-        own = self._mail[record.sender]
+        own = self._mail_of(record.sender)
         self._append(record.sender, own, _frame(record, own.last, b""), now)
+
+    def _mail_of(self, number: MemberId) -> _Stream:
+        """Return a member's mail, to append to it."""
+        if self._mail[number] is _NO_MAIL:
+            self._mail[number] = _Stream()
+        return self._mail[number]
 
     def _append(
         self, number: MemberId | None, stream: _Stream, frame: bytes, now: float, h: bytes = b""
     ) -> None:
         self._position += 1
-        if self._shared:
-            self._shared.clear()  # what comes next is longer, and an idle room keeps nothing
         stream.append(frame, self._position, now)
         self._keep(number, stream.last, frame, h)
 
@@ -283,6 +294,10 @@ class MemoryLog:
         mail = self._mail.get(number)
         unread = self._room.bytes_after(cursor.room)
         return unread if mail is None else unread + mail.bytes_after(cursor.mail)
+
+    def rest(self) -> None:
+        """Let go of what only helps while many read the same: a round of reading is over."""
+        self._shared.clear()
 
     def prune(self, live: Mapping[MemberId, Cursor]) -> None:
         """Drop what is past retention and read by all of `live`; a huge room waits for nobody."""

@@ -412,7 +412,7 @@ class StoredLog(MemoryLog):
         Raises:
             ValueError: if one is missing in between.
         """
-        stream = self._room if number is None else self._mail[number]
+        stream = self._room if number is None else self._mail_of(number)
         if not stream.frames:
             stream.begin(seq)
         if seq != stream.last + 1:

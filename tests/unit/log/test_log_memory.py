@@ -72,6 +72,7 @@ def test_mail_goes_to_one_and_its_echo_to_the_other() -> None:
     assert read(log, TWO, start()) == [sent._replace(seq=Seq(1))]
     assert read(log, ONE, start()) == [sent._replace(seq=Seq(1), body=b"")]
     assert read(log, THREE, start()) == []
+    assert read(log_of(), TWO, start()) == []
 
 
 def test_mail_to_nobody_is_echoed_all_the_same() -> None:
@@ -190,7 +191,16 @@ def test_few_batches_are_remembered() -> None:
     for n in range(100):
         say(log)
         log.read(ONE, Cursor(Seq(n), Seq(0)), LIMIT)
-    assert len(log._shared) <= memory._SHARED
+    assert 0 < len(log._shared) <= memory._SHARED
+
+
+def test_a_log_that_rests_remembers_none_and_is_read_all_the_same() -> None:
+    log = log_of()
+    said = [say(log), say(log, TWO)]
+    assert read(log, ONE, start()) == said
+    log.rest()
+    assert not log._shared
+    assert read(log, TWO, start()) == said
 
 
 def test_the_age_of_a_batch_is_that_of_its_first_record() -> None:
