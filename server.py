@@ -124,9 +124,9 @@ STRANGERS_PER_TURN: Final = 4
 READS_PER_TURN: Final = 8
 """How often we look for more to read before we send what came in."""
 ACCEPT_PAUSE_S: Final = 0.5
-ARRIVAL_S: Final = 0.05
-"""How long an arrival may wait for others, or for something that is said: nobody sees it, and where
-hundreds come at once, each of them would cost a frame to every member."""
+ARRIVALS_S: Final = 0.05
+"""How often arrivals are told at most: where hundreds come at once, each of them alone would cost a
+frame to every member."""
 DOZE_S: Final = 1.0
 """How long a connection has nothing to say or hear before it is made small."""
 CONSOLE_ROWS: Final = 1_000
@@ -1197,8 +1197,8 @@ class Loop:
         self._order = itertools.count()
         self._grown: set[Room] = set()
         self._entered: set[Room] = set()
-        """Rooms that somebody came into, told of it at `_tell_at_s`."""
-        self._tell_at_s: float | None = None
+        """Rooms that somebody came into; they are told of it at `_tell_at_s`, or have been."""
+        self._tell_at_s = 0.0
         self._is_woken = False
         self._notices: queue.SimpleQueue[Told] = queue.SimpleQueue()
         self._has_turned = True
@@ -1307,8 +1307,10 @@ class Loop:
 
     def _timeout_s(self) -> float | None:
         times = [entries[0][0] for entries in (self._timers, self._graces) if entries]
-        others = (self._accept_at_s, self._stop_by_s, self._tell_at_s, self._awake.deadline())
+        others = (self._accept_at_s, self._stop_by_s, self._awake.deadline())
         times += [at for at in others if at is not None]
+        if self._entered:
+            times.append(self._tell_at_s)
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def _is_stopped(self, now: float) -> bool:
@@ -1541,14 +1543,16 @@ class Loop:
     def _pump_all(self, now: float) -> None:
         """Give every connection with something to send one turn."""
         while self._grown:
-            for conn in self._rooms.get(self._grown.pop(), ()):
+            room = self._grown.pop()
+            self._entered.discard(room)
+            for conn in self._rooms.get(room, ()):
                 self._dirty[conn] = None
         self._awake.stir(self._dirty, now)
-        rooms = {conn.room for conn in self._dirty if conn.room is not None}
+        read = {conn.room for conn in self._dirty if conn.room is not None}
         while self._dirty:
             conn, _ = self._dirty.popitem()
             self._pump(conn, now)
-        for room in rooms:
+        for room in read:
             room.rest()
 
     def _pump(self, conn: Conn, now: float) -> None:
@@ -1582,8 +1586,10 @@ class Loop:
             return b""
         if not conn.replies:
             return room.read(seat, conn)
-        if not room.shows(conn.replies_at):
-            return b""  # the log could still lose what the answer tells of
+        # What others say once a newcomer knows that it is in must be for it too, and what the
+        # answer tells of can be lost no more.
+        if room in self._entered or not room.shows(conn.replies_at):
+            return b""
         self._dirty[conn] = None
         return _take(conn.replies)
 
@@ -1647,10 +1653,8 @@ class Loop:
                 self._server.wake(room)
             elif (again_s := room.still_watched(seat)) is not None:
                 heapq.heappush(self._graces, (again_s, next(self._order), room, seat))
-        if self._tell_at_s is None and self._entered:
-            self._tell_at_s = now + ARRIVAL_S
-        elif self._tell_at_s is not None and self._tell_at_s <= now:
-            self._tell_at_s = None
+        if self._entered and self._tell_at_s <= now:
+            self._tell_at_s = now + ARRIVALS_S
             while self._entered:
                 self._grown.add(self._entered.pop())
         for conn in self._awake.tick(now):
