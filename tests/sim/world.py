@@ -137,6 +137,8 @@ class Relay:
         self.key = RelayKey.generate()
         self._world = world
         self.crashes = 0
+        self.arrivals_wait = False
+        """Whether a turn comes too soon after the last arrivals to tell of others."""
         self._accepted = 0
         with (
             mock.patch("selectors.DefaultSelector", Selector),
@@ -169,6 +171,8 @@ class Relay:
             if conn.mask:
                 loop._on_conn(conn, conn.mask, now)
         loop._is_woken = False
+        if loop._entered and not self.arrivals_wait:
+            loop._tell_at_s = now
         loop._run_timers(now)
         while not self.server.office._waiting.empty():
             self.server.office.turn(0)
