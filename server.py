@@ -1585,11 +1585,11 @@ class Loop:
         if seat is None or room is None or pipe.unsent or pipe.link.state is not State.OPEN:
             return b""
         if not conn.replies:
-            return room.read(seat, conn)
-        # What others say once a newcomer knows that it is in must be for it too, and what the
-        # answer tells of can be lost no more.
-        if room in self._entered or not room.shows(conn.replies_at):
-            return b""
+            # All that is new are arrivals. A newcomer sees its own, by which it knows that it is
+            # in, no sooner than the others: what they say from then on must be for it too.
+            return b"" if room in self._entered else room.read(seat, conn)
+        if not room.shows(conn.replies_at):
+            return b""  # the log could still lose what the answer tells of
         self._dirty[conn] = None
         return _take(conn.replies)
 
