@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -294,12 +295,17 @@ def test_lines_that_nobody_would_type(house: House) -> None:
 
 def test_a_relay_in_the_background_is_not_stopped_by_its_terminal(house: House) -> None:
     # A shell with job control, whose terminal is ours: what runs with & may not read it.
-    script = house.path / "job.sh"
-    script.write_text(f"set -m\n'{sys.executable}' '{SERVER}' -p 0 --host 127.0.0.1 &\nwait\n")
+    script, job = house.path / "job.sh", house.path / "job"
+    start = f"'{sys.executable}' '{SERVER}' -p 0 --host 127.0.0.1 &"
+    script.write_text(f"set -m\n{start}\necho $! > '{job}'\nwait\n")
     shell = Screen(house, ["/bin/bash", str(script)], rows=12, columns=100)
     shell.wait_for("Join with:")
-    ticket = next(row.split()[4] for row in shell.display if row.startswith("Join with:"))
-    shell.type("typed at the shell\r")
-    bea = house.lines(ticket, "bea")
-    bea.wait_for("You are connected")
-    shell.wait_for("[Connected] Username: bea")
+    try:
+        ticket = next(row.split()[4] for row in shell.display if row.startswith("Join with:"))
+        shell.type("typed at the shell\r")
+        bea = house.lines(ticket, "bea")
+        bea.wait_for("You are connected")
+        shell.wait_for("[Connected] Username: bea")
+    finally:
+        os.kill(int(job.read_text()), signal.SIGTERM)
+    assert shell.ended() == 0
