@@ -12,6 +12,7 @@ DRAIN_S: Final = 2.0
 _STEP_S: Final = 0.1
 _WRITE_BYTES: Final = 512
 """POSIX PIPE_BUF: what a writable pipe takes without blocking."""
+_GONE: Final = getattr(select, "POLLERR", 0) | getattr(select, "POLLHUP", 0)
 
 
 class Output:
@@ -27,6 +28,13 @@ class Output:
 
     def __len__(self) -> int:
         return len(self._unwritten)
+
+    def look(self) -> None:
+        """Notice that nobody reads any more, with nothing to write."""
+        if hasattr(select, "poll"):
+            watch = select.poll()
+            watch.register(self._fd, 0)
+            self.is_broken |= any(events & _GONE for _, events in watch.poll(0))
 
     def put(self, data: bytes) -> None:
         """Queue bytes."""

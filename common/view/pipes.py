@@ -237,6 +237,8 @@ class Pipes(NoHistory):
 
     def tick(self, now: float) -> list[Outcome]:
         """Leave once that is due."""
+        if self._is_tail:
+            self._output.look()
         replies, self._replies = self._replies, []
         if not self._ends:
             return replies

@@ -48,6 +48,19 @@ def tail(most: int = 0, *, is_json: bool = True) -> Pipes:
     return view
 
 
+def test_it_ends_when_its_reader_does_though_nothing_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reader, writer = os.pipe()
+    view = tail()
+    monkeypatch.setattr(view, "_output", Output(writer, is_shared=True))
+    assert view.tick(0) == []
+    os.close(reader)
+    assert view.tick(0) == [Action.QUIT]
+    assert view.tick(0) == []
+    os.close(writer)
+
+
 def test_objects(read: Callable[[Pipes], list[str]]) -> None:
     view = tail()
     view.said(MESSAGE)
@@ -101,7 +114,6 @@ def test_it_ends_when_nobody_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(view, "_output", Output(writer, is_shared=True))
     os.close(reader)
     view.said(MESSAGE)
-    assert view.tick(0) == []
     view.flush()
     assert view.tick(0) == [Action.QUIT]
     assert not view.unwritten_bytes
