@@ -256,7 +256,8 @@ class Program:
 
     def close(self) -> None:
         if self._process.poll() is None:
-            self._process.kill()
+            # A shell's children too: the session is its own.
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait(WAIT_S)
         self.stop_reading()
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
