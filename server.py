@@ -3090,15 +3090,6 @@ def guest_addresses() -> list[str]:
     return usable or ["localhost"]
 
 
-def _open_streams() -> None:
-    """Open what came closed, or the next file or socket would pass for standard output."""
-    for fd in range(3):
-        try:
-            os.fstat(fd)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
-
-
 def raise_file_limit(settings: config.ServerConfig) -> str:
     """Let this process hold as many connections as are configured.
 
@@ -3130,7 +3121,7 @@ def raise_file_limit(settings: config.ServerConfig) -> str:
 
 def main(argv: list[str]) -> int:
     """Run the relay; return the exit code (UX.md 13)."""
-    _open_streams()
+    files.open_streams()
     try:
         settings = config.load_server(argv, os.environ)
         title.hide((settings.password,), os.environ, config.SECRET_VARIABLES)

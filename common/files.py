@@ -1,4 +1,7 @@
-"""Private files: created 0600, replaced atomically, refused if others can read."""
+"""Private files: created 0600, replaced atomically, refused if others can read.
+
+And the standard streams, which must be open before any file is.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,15 @@ MAX_PRIVATE_BYTES = 16 * 1024 * 1024
 """Larger than any private file of ours; a device or a mistake is not read into memory."""
 
 MAX_SECRET_BYTES = 4096
+
+
+def open_streams() -> None:
+    """Open what came closed, or the next file or socket would pass for standard output."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
 
 
 def make_private_dir(path: StrPath) -> None:

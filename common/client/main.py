@@ -14,7 +14,6 @@ from common.client.views import choose_view
 from common.client.words import (
     EXIT_INTERRUPTED,
     exit_code,
-    open_streams,
     print_row,
     say,
     say_last,
@@ -28,7 +27,7 @@ YOUNG_OBJECTS: Final = 20_000
 
 def main(argv: list[str]) -> int:
     """Join a room; return the exit code (UX.md 8)."""
-    open_streams()
+    files.open_streams()
     gc.set_threshold(YOUNG_OBJECTS)
     try:
         settings = config.load_client(argv, os.environ)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Callable
 from typing import Final
@@ -41,12 +40,3 @@ def say_last(details: list[str], last_words: str, tell: Callable[[str], None]) -
         say(detail.rstrip())
     if last_words:
         tell(last_words)
-
-
-def open_streams() -> None:
-    """Open what came closed, or the next file or socket would pass for standard output."""
-    for fd in range(3):
-        try:
-            os.fstat(fd)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)

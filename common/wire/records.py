@@ -180,9 +180,9 @@ def decode_delivered(record: bytes) -> Delivered:
 
 
 def _kind(number: int, size: int, table: dict[Kind, tuple[int, int]]) -> Kind:
-    kind = _KINDS.get(number, Kind.JOIN)
-    bounds = table.get(kind)
-    if bounds is None or kind != number:
+    kind = _KINDS.get(number)
+    bounds = table.get(kind) if kind is not None else None
+    if kind is None or bounds is None:
         raise ProtocolError(f"record type {number} is not allowed here")
     if not bounds[0] <= size <= bounds[1]:
         raise ProtocolError(f"{kind.name} of {size} bytes")
