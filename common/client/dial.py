@@ -197,8 +197,11 @@ def make_member(settings: config.ClientConfig, view: View) -> Member:
 
         key = ticket.parse(settings.ticket).key
         # Stretching a password takes as long as the other imports, and needs no GIL.
-        threading.Thread(target=_import_desk, name="import", daemon=True).start()
+        importing = threading.Thread(target=_import_desk, name="import", daemon=True)
+        importing.start()
         psk = ticket.derive_psk(settings.offered_password, key)
+        # Beside an import that fails, ours would find half a module, not what is missing.
+        importing.join()
 
         from common.member.desk import Desk
     today = time.strftime("%Y-%m-%d")
