@@ -60,7 +60,6 @@ try:
     from common.wire import orders, records
     from common.wire.link import (
         HANDSHAKE_S,
-        MAX_PLAINTEXT_BYTES,
         Closed,
         ServerLink,
         State,
@@ -69,6 +68,7 @@ try:
     from common.wire.orders import FORMS, Order, Word
     from common.wire.pipe import Pipe
     from common.wire.records import (
+        MAX_PLAINTEXT_BYTES,
         Delivered,
         Hello,
         Join,
@@ -100,10 +100,8 @@ FRAME_COST_BYTES: Final = 1_024
 """What a WebSocket frame costs its sender at least: an empty one, or a ping, makes work too."""
 OUTBOUND_BYTES: Final = 8 * 1024 * 1024
 OUTBOUND_S: Final = 30.0
-PASSED_BYTES: Final = 1024 * 1024
-"""Chunks waiting for one member; more are dropped, and asked for again."""
 SURELY_ALL_BYTES: Final = (
-    MAX_PLAINTEXT_BYTES - 2 - records.DELIVERED_HEAD_BYTES - records.MAX_CHUNK_BYTES
+    MAX_PLAINTEXT_BYTES - 2 - records.DELIVERED_HEAD_BYTES - records.MAX_MESSAGE_BYTES
 )
 """A frame with less in it had room for any record: it was all there was."""
 UNSENT_BYTES: Final = 256 * 1024
@@ -641,7 +639,6 @@ class Seat:
             outbound limit.
         is_watched: whether a loop will see whether its GRACE has passed.
         left_at: seq of its own LEAVE, if it asked for one: the last record it is given.
-        passed: FETCH and CHUNK records on their way to it.
         why: what it is told if it was removed.
         refused: the chain of which a message was refused on this connection, by whom it went to.
     """
@@ -656,8 +653,6 @@ class Seat:
     expires_s: float = 0.0
     left_at: Seq | None = None
     is_watched: bool = False
-    passed: list[bytes] = field(default_factory=list)
-    passed_bytes: int = 0
     why: str = ""
     refused: dict[MemberId, bytes] = field(default_factory=dict)
 
@@ -837,8 +832,6 @@ class Room:
             seat.step(SeatStep.RESUMED)
             seat.holder = holder
             seat.cursor = cursor
-            seat.passed.clear()
-            seat.passed_bytes = 0
             seat.refused.clear()
             missed_mail = count - (self._log.room_seq - join.room_seq)
             seat.missed = (self._log.room_seq, Seq(join.mail_seq + missed_mail))
@@ -899,8 +892,6 @@ class Room:
                 case Kind.LEAVE:
                     self._leave(seat, Reason.LEFT, now, at_ms)
                     seat.left_at = self._log.room_seq
-                case Kind.FETCH | Kind.CHUNK:
-                    self._pass(entry)
                 case Kind.COMMAND:
                     self.on_command(seat, records.notice_text(record.body))
                 case _:
@@ -1004,8 +995,7 @@ class Room:
             batch = self._log.read(seat.number, cursor, MAX_PLAINTEXT_BYTES)
             if is_missed or not batch:
                 cursor.oldest_s = math.inf
-            # Chunks yield to the log, or a member could hold it back from another with them.
-            return batch or self._take_passed(seat)
+            return batch
 
     def rest(self) -> None:
         """Note that all who read in this turn of a loop have done so."""
@@ -1024,18 +1014,6 @@ class Room:
             lag_bytes = self._log.lag_bytes(seat.number, ahead)
             if lag_bytes > OUTBOUND_BYTES or now > cursor.oldest_s + OUTBOUND_S:
                 raise Refused(408, "reading too slowly")
-
-    def _take_passed(self, seat: Seat) -> bytes:
-        batch = _take(seat.passed)
-        seat.passed_bytes -= len(batch)
-        return batch
-
-    def _pass(self, entry: Delivered) -> None:
-        to = self._roster.seats.get(entry.to)
-        frame = records.framed_delivered(*entry)
-        if to is not None and to.holder and to.passed_bytes + len(frame) <= PASSED_BYTES:
-            to.passed.append(frame)
-            to.passed_bytes += len(frame)
 
     def _append(self, kind: Kind, sender: MemberId, body: bytes, now: float, at_ms: int) -> bytes:
         """Log a record, and return it as the log keeps it, after its length."""
@@ -1565,7 +1543,7 @@ class Loop:
                 if batch:
                     pipe.link.send_batch(batch)
                 is_sound = pipe.flush()
-                if pipe.unsent or not _may_have_more(seat, batch):
+                if pipe.unsent or len(batch) <= SURELY_ALL_BYTES:
                     break
             if seat is not None and is_sound:
                 self._check_seat(conn, seat, now)
@@ -1730,13 +1708,6 @@ class Loop:
             self._selector.unregister(conn.pipe.sock)
             conn.mask = 0
         conn.pipe.sock.close()
-
-
-def _may_have_more(seat: Seat | None, batch: bytes) -> bool:
-    """Tell whether a connection that was given this may have another frame waiting."""
-    # Without a batch nothing can follow: what is passed may be a newer connection's.
-    is_full = len(batch) > SURELY_ALL_BYTES
-    return bool(batch) and seat is not None and (is_full or bool(seat.passed))
 
 
 # ------------------------------------------------------------------------------------------- Writer

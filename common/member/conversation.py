@@ -618,11 +618,10 @@ class Conversation:
                 return [Noticed(records.notice_text(record.body))]
             case Kind.REFUSAL:
                 return self._on_refusal(record)
-            case Kind.FETCH | Kind.CHUNK:
-                # One may overtake the CARD or LEAVE of its sender; nothing here serves files yet.
-                return []
             case Kind.CARD | Kind.LEAVE | Kind.MESSAGE | Kind.SENDER_KEY:
                 return self._on_stream(record, now)
+            case Kind.ANSWER:
+                raise NotImplementedError
             case Kind.JOIN | Kind.ERROR | Kind.COMMAND:
                 raise ProtocolError(f"{record.kind.name} from the relay")
             case _:

@@ -29,7 +29,15 @@ from common.codec import base64url, from_base64url
 from common.crypto.noise import EPHEMERAL_BYTES, Initiator, Responder, StaticKey, Transport
 from common.errors import LocalProtocolError, ProtocolError, Refused, Unauthentic, UsageError
 from common.wire import records
-from common.wire.records import Delivered, Failure, Hello, Kind, Sent
+from common.wire.records import (
+    MAX_FRAME_BYTES,
+    MAX_PLAINTEXT_BYTES,
+    Delivered,
+    Failure,
+    Hello,
+    Kind,
+    Sent,
+)
 
 try:
     from websockets.speedups import apply_mask
@@ -40,8 +48,6 @@ VERSION: Final = "termchat.v1"
 
 MAX_HEAD_BYTES = 8 * 1024
 """Per direction before the upgrade; the library alone would buffer 1 MB for each stranger."""
-MAX_FRAME_BYTES = 65_535
-MAX_PLAINTEXT_BYTES = MAX_FRAME_BYTES - 16
 MESSAGE_1_BYTES = EPHEMERAL_BYTES + records.HELLO_BYTES + 16
 MESSAGE_2_BYTES = EPHEMERAL_BYTES + 16
 HANDSHAKE_S = 10.0

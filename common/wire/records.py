@@ -1,8 +1,8 @@
 """HELLO and every record, as values.
 
 PROTOCOL.md 3.1, 4.1. A record is an envelope with a body: `Sent` towards the relay, `Delivered`
-from it. The bodies that the relay itself understands have dataclasses here; those of SENDER_KEY,
-MESSAGE, FETCH and CHUNK stay bytes, which only members open.
+from it. The bodies that the relay itself understands have classes here; those of SENDER_KEY and
+MESSAGE stay bytes, which only members open.
 """
 
 from __future__ import annotations
@@ -28,7 +28,6 @@ RELAY = MemberId(0)
 CARD_BYTES = 1425
 SENDER_KEY_BYTES = 1209
 MAX_MESSAGE_BYTES = 16_640
-MAX_CHUNK_BYTES = 16 + 4 + 32_784
 MAX_ERROR_BYTES = 256
 MAX_NOTICE_BYTES = 1_024
 MAX_COMMAND_BYTES = 512
@@ -48,14 +47,13 @@ class Kind(IntEnum):
     LEAVE = 3
     SENDER_KEY = 4
     MESSAGE = 5
-    FETCH = 6
-    CHUNK = 7
     WELCOME = 8
     MEMBER = 9
     ERROR = 10
     NOTICE = 11
     COMMAND = 12
     REFUSAL = 13
+    ANSWER = 20
 
 
 class Reason(IntEnum):
@@ -69,8 +67,9 @@ class Reason(IntEnum):
 
 JOIN_HEAD_BYTES = AUTH_BYTES + LOG_ID_BYTES + 8 + 8
 WELCOME_BYTES = LOG_ID_BYTES + 4 + 1 + 8 + HASH_BYTES + 2
-FETCH_BYTES = 16 + 4 + 2
 REFUSAL_HEAD_BYTES = 4 + 4
+ORDER_BYTES = 4
+ANSWER_HEAD_BYTES = ORDER_BYTES + 2
 
 # What either side may send: the least and the most bytes of a body. A kind that is not listed is
 # malformed there.
@@ -80,25 +79,22 @@ _TO_RELAY = {
     Kind.LEAVE: (0, 0),
     Kind.SENDER_KEY: (SENDER_KEY_BYTES, SENDER_KEY_BYTES),
     Kind.MESSAGE: (80 + 16, MAX_MESSAGE_BYTES),
-    Kind.FETCH: (FETCH_BYTES, FETCH_BYTES),
-    Kind.CHUNK: (16 + 4 + 16, MAX_CHUNK_BYTES),
-    Kind.COMMAND: (0, MAX_COMMAND_BYTES),
+    Kind.COMMAND: (ORDER_BYTES, ORDER_BYTES + MAX_COMMAND_BYTES),
 }
 _FROM_RELAY = {
     Kind.CARD: (CARD_BYTES, CARD_BYTES),
     Kind.LEAVE: (1, 1),
     Kind.SENDER_KEY: (SENDER_KEY_BYTES, SENDER_KEY_BYTES),
     Kind.MESSAGE: (80 + 16, MAX_MESSAGE_BYTES),
-    Kind.FETCH: (FETCH_BYTES, FETCH_BYTES),
-    Kind.CHUNK: (16 + 4 + 16, MAX_CHUNK_BYTES),
     Kind.WELCOME: (WELCOME_BYTES, WELCOME_BYTES),
     Kind.MEMBER: (4 + CARD_BYTES, 4 + CARD_BYTES),
     Kind.ERROR: (2, 2 + MAX_ERROR_BYTES),
     Kind.NOTICE: (0, MAX_NOTICE_BYTES),
     Kind.REFUSAL: (REFUSAL_HEAD_BYTES, REFUSAL_HEAD_BYTES + MAX_ERROR_BYTES),
+    Kind.ANSWER: (ANSWER_HEAD_BYTES, ANSWER_HEAD_BYTES + MAX_NOTICE_BYTES),
 }
 _TO_THE_RELAY_ONLY = frozenset((Kind.JOIN, Kind.CARD, Kind.LEAVE, Kind.COMMAND))
-_TO_A_MEMBER_ONLY = frozenset((Kind.SENDER_KEY, Kind.FETCH, Kind.CHUNK))
+_TO_A_MEMBER_ONLY = frozenset((Kind.SENDER_KEY,))
 _KINDS = {int(kind): kind for kind in Kind}
 _ECHOED_EMPTY = (Kind.SENDER_KEY, Kind.MESSAGE)
 """Mail, whose echo to the sender is a header with an empty body."""
@@ -107,6 +103,10 @@ _LENGTH = struct.Struct(">H")
 _SENT = struct.Struct(">BI")
 _DELIVERED = struct.Struct(">BIIQQ")
 DELIVERED_HEAD_BYTES = _DELIVERED.size
+MAX_FRAME_BYTES = 65_535
+"""Of a Noise message (PROTOCOL.md 3.2)."""
+MAX_PLAINTEXT_BYTES = MAX_FRAME_BYTES - 16
+"""What records take of it, each after its length."""
 _FRAMED = struct.Struct(">HBIIQQ")
 
 
@@ -382,6 +382,76 @@ class Failure(NamedTuple):
         return cls(reader.u16(), utf8(reader.rest()))
 
 
+class Command(NamedTuple):
+    """An operator's order (PROTOCOL.md 4.5); `order` numbers it among those of its connection."""
+
+    order: int
+    text: str
+
+    def __repr__(self) -> str:
+        """Hide the text, which may hold a password."""
+        return f"Command({self.order})"
+
+    def encode(self) -> bytes:
+        """Return the body."""
+        return Writer().u32(self.order).raw(self.text.encode("utf-8", "replace")).bytes()
+
+    @classmethod
+    def decode(cls, body: bytes) -> Command:
+        """Decode the body.
+
+        Raises:
+            ProtocolError: if the text is not UTF-8.
+        """
+        reader = Reader(body)
+        return cls(reader.u32(), utf8(reader.rest()))
+
+
+class Status(IntEnum):
+    """What became of an order, in numbers that mean the same in HTTP (RFC 9110 15)."""
+
+    CONTINUE = 100  # a row of a list, and another follows
+    OK = 200  # carried out
+    BAD_REQUEST = 400  # mistyped, or of what is not there: nothing was changed
+    FORBIDDEN = 403  # only an operator can do that: nothing was changed
+    INTERNAL_ERROR = 500  # the relay broke over it: what was changed is not known
+    UNAVAILABLE = 503  # too many orders wait: nothing was changed
+
+
+_STATUSES = frozenset(int(status) for status in Status)
+
+
+class Answer(NamedTuple):
+    """A row of what the relay says to an order; the last says what became of it."""
+
+    order: int
+    status: Status
+    text: str
+
+    @property
+    def is_last(self) -> bool:
+        """Whether no other row follows."""
+        return self.status is not Status.CONTINUE
+
+    def encode(self) -> bytes:
+        """Return the body, the text cut to what it may hold."""
+        text = cut_utf8(self.text, MAX_NOTICE_BYTES)
+        return Writer().u32(self.order).u16(self.status).raw(text).bytes()
+
+    @classmethod
+    def decode(cls, body: bytes) -> Answer:
+        """Decode the body.
+
+        Raises:
+            ProtocolError: if the status does not exist, or the text is not UTF-8.
+        """
+        reader = Reader(body)
+        order, number = reader.u32(), reader.u16()
+        if number not in _STATUSES:
+            raise ProtocolError(f"ANSWER with status {number}")
+        return cls(order, Status(number), utf8(reader.rest()))
+
+
 def leave_reason(body: bytes) -> Reason:
     """Decode the body of a LEAVE from the relay.
 
@@ -411,7 +481,7 @@ def refusal(message: Sent, why: str) -> Delivered:
 
 
 def notice_text(body: bytes) -> str:
-    """Decode the text of a NOTICE or COMMAND.
+    """Decode the text of a NOTICE.
 
     Raises:
         ProtocolError: if it is not UTF-8.

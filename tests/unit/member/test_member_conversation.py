@@ -314,10 +314,6 @@ def test_what_does_not_apply_is_ignored() -> None:
         sender=MemberId(7), to=MemberId(7), seq=Seq(7)
     )
     assert ace.take(notice) == [Noticed("hello")]
-    # One that served or asks for a file may be unknown still, or no longer known.
-    for kind, body in ((Kind.FETCH, bytes(22)), (Kind.CHUNK, bytes(36))):
-        assert ace.take(ace.forge(kind, MemberId(9), body, to=ace.number)) == []
-        assert ace.take(ace.forge(kind, bea.number, body, to=ace.number)) == []
     (left,) = ace.take(ace.forge(Kind.LEAVE, bea.number, b"\1")._replace(to=MemberId(7)))
     assert isinstance(left, Left)
 

@@ -8,19 +8,12 @@ import math
 import pytest
 
 import server
-from common.crypto import card as cards
-from common.crypto.identity import Identity
-from common.crypto.primitives import CardKey
 from common.errors import ProtocolError, Refused
 from common.log import memory
-from common.wire import records
-from common.wire.link import MAX_PLAINTEXT_BYTES
 from common.wire.records import (
-    MAX_CHUNK_BYTES,
     RELAY,
     Delivered,
     Kind,
-    MemberId,
     Reason,
     Seq,
     Welcome,
@@ -29,7 +22,6 @@ from common.wire.records import Member as MemberBody
 from server import (
     OUTBOUND_BYTES,
     OUTBOUND_S,
-    PASSED_BYTES,
     SEAT_TRANSITIONS,
     SEEN_WINDOW,
     SeatState,
@@ -244,13 +236,6 @@ class TestResuming:
         assert ace.seat.holder is ace.holder
         assert [record.seq for record in ace.read()] == [3]
 
-    def test_what_was_passed_to_the_older_connection_is_gone(self) -> None:
-        _, ace, bea = table()
-        bea.send(Kind.FETCH, bytes(22), to=ace.number)
-        ace.resume(2)
-        assert ace.read() == []
-        assert ace.seat.passed_bytes == 0
-
 
 class TestLeaving:
     def test_a_leave_is_echoed_and_the_last_record(self) -> None:
@@ -352,8 +337,6 @@ class TestMail:
         [
             (Kind.MESSAGE, bytes(96)),
             (Kind.SENDER_KEY, KEY_BODY),
-            (Kind.FETCH, bytes(22)),
-            (Kind.CHUNK, bytes(36)),
         ],
     )
     def test_to_oneself_or_a_number_that_never_was(self, kind: Kind, body: bytes) -> None:
@@ -384,57 +367,6 @@ class TestSeen:
             with pytest.raises(Refused) as caught:
                 ace.say(seen=2, to=to)
             assert caught.value.status == 412
-
-
-class TestPassing:
-    def test_a_fetch_and_a_chunk_go_to_one_and_are_not_kept(self) -> None:
-        room, ace, bea = table()
-        ace.send(Kind.FETCH, b"f" * 22, to=bea.number)
-        assert bea.read() == [
-            Delivered(Kind.FETCH, ace.number, bea.number, Seq(0), AT_MS, b"f" * 22)
-        ]
-        bea.send(Kind.CHUNK, b"c" * 36, to=ace.number)
-        assert ace.read() == [
-            Delivered(Kind.CHUNK, bea.number, ace.number, Seq(0), AT_MS, b"c" * 36)
-        ]
-        assert room._log.position == 2
-        assert (ace.read(), bea.read()) == ([], [])
-
-    def test_they_are_bounded_and_more_is_dropped(self) -> None:
-        _, ace, bea = table()
-        frame = 2 + records.DELIVERED_HEAD_BYTES + MAX_CHUNK_BYTES
-        for n in range(50):
-            ace.send(Kind.CHUNK, bytes([n]) * MAX_CHUNK_BYTES, to=bea.number)
-        assert bea.seat.passed_bytes == frame * (PASSED_BYTES // frame)
-        found = bea.read()
-        assert [r.body[0] for r in found] == list(range(PASSED_BYTES // frame))
-        assert bea.seat.passed_bytes == 0
-        ace.send(Kind.FETCH, bytes(22), to=bea.number)
-        assert len(bea.read()) == 1
-
-    def test_a_batch_fits_a_frame(self) -> None:
-        room, ace, bea = table()
-        for _ in range(20):
-            ace.send(Kind.CHUNK, bytes(MAX_CHUNK_BYTES), to=bea.number)
-        while batch := room.read(bea.seat, bea.holder):
-            assert len(batch) <= MAX_PLAINTEXT_BYTES
-
-    def test_to_one_that_is_away_or_has_left_they_go_nowhere(self) -> None:
-        _, ace, bea = table()
-        bea.drop()
-        ace.send(Kind.CHUNK, bytes(36), to=bea.number)
-        bea.resume(2)
-        assert bea.read() == []
-        bea.send(Kind.LEAVE)
-        ace.send(Kind.CHUNK, bytes(36), to=bea.number)
-        assert [record.kind for record in bea.read()] == [Kind.LEAVE]
-
-    def test_chunks_do_not_hold_the_log_back(self) -> None:
-        _, ace, bea = table()
-        for _ in range(20):
-            ace.send(Kind.CHUNK, bytes(MAX_CHUNK_BYTES), to=bea.number)
-        ace.say()
-        assert [record.kind for record in bea.read()][:2] == [Kind.MESSAGE, Kind.CHUNK]
 
 
 class TestOther:
@@ -521,10 +453,6 @@ class TestLag:
         bea.say()
         ace.read()
         room.check_lag(ace.seat, T + 1_000)
-        # Nor are chunks, however old the last of the log is.
-        bea.send(Kind.CHUNK, bytes(36), to=ace.number)
-        room.read(ace.seat, ace.holder)
-        room.check_lag(ace.seat, T + 1_000)
 
     def test_a_joiners_members_are_apart(self) -> None:
         room = make_room()
@@ -548,13 +476,3 @@ class TestLag:
         room.read(ace.seat, ace.holder)
         with pytest.raises(Refused):
             room.check_lag(ace.seat, T + 200)
-
-
-def test_an_older_connection_does_not_wait_for_what_is_passed_to_a_newer_one() -> None:
-    card = cards.make(
-        Identity.generate(), bytes(16), bytes(32), "ace", CardKey.generate().public, None
-    )
-    seat = server.Seat(MemberId(1), card, object(), memory.Cursor(Seq(0), Seq(0)))
-    seat.passed.append(b"a chunk")
-    assert server._may_have_more(seat, b"a batch")
-    assert not server._may_have_more(seat, b"")

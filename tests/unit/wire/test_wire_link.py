@@ -588,7 +588,7 @@ class TestFrames:
         for opcode, size in frames:
             payload = bytes(min(size, 125))
             if opcode is Opcode.BINARY:
-                body = b"x" * size
+                body = b"x" * max(size, records.ORDER_BYTES)
                 said = (
                     Sent(Kind.COMMAND, RELAY, body)
                     if from_client
@@ -647,13 +647,12 @@ class TestFrames:
 
     def test_no_frame_is_larger_than_it_may_be(self) -> None:
         ends = pair()
-        chunk = records.Delivered(
-            Kind.CHUNK, MemberId(1), MemberId(2), records.Seq(0), 0, bytes(32_804)
-        )
-        for _ in range(4):
-            ends.server.send(chunk)
+        body = bytes(records.MAX_MESSAGE_BYTES)
+        message = records.Delivered(Kind.MESSAGE, MemberId(1), MemberId(2), records.Seq(0), 0, body)
+        for _ in range(12):
+            ends.server.send(message)
         chunks = ends.server.outgoing()
-        assert ends.client.receive(b"".join(chunks), T) == [chunk] * 4
+        assert ends.client.receive(b"".join(chunks), T) == [message] * 12
         assert ends.client.frames == 4
 
     def test_the_largest_frame_and_one_byte_more(self) -> None:
@@ -750,7 +749,7 @@ class TestFrames:
     def test_rekey_after_1024_frames_both_ways(self) -> None:
         ends = pair()
         for n in range(1025):
-            text = str(n).encode()
+            text = f"{n:04}".encode()
             ends.client.send(Sent(Kind.COMMAND, RELAY, text))
             assert ends.server.receive(bytes_of(ends.client), T) == [
                 Sent(Kind.COMMAND, RELAY, text)

@@ -15,6 +15,8 @@ from common.wire.records import (
     MAX_ERROR_BYTES,
     MAX_NOTICE_BYTES,
     RELAY,
+    Answer,
+    Command,
     Delivered,
     Failure,
     Hello,
@@ -25,6 +27,7 @@ from common.wire.records import (
     Reason,
     Sent,
     Seq,
+    Status,
     Welcome,
     decode_delivered,
     decode_sent,
@@ -41,24 +44,21 @@ TO_RELAY = {
     Kind.LEAVE: (0, 0),
     Kind.SENDER_KEY: (1209, 1209),
     Kind.MESSAGE: (80 + 16, 16_640),
-    Kind.FETCH: (16 + 4 + 2,) * 2,
-    Kind.CHUNK: (16 + 4 + 16, 16 + 4 + 32_784),
-    Kind.COMMAND: (0, 512),
+    Kind.COMMAND: (4, 4 + 512),
 }
 FROM_RELAY = {
     Kind.CARD: (1425, 1425),
     Kind.LEAVE: (1, 1),
     Kind.SENDER_KEY: (1209, 1209),
     Kind.MESSAGE: (80 + 16, 16_640),
-    Kind.FETCH: (22, 22),
-    Kind.CHUNK: (36, 32_804),
     Kind.WELCOME: (16 + 4 + 1 + 8 + 32 + 2,) * 2,
     Kind.MEMBER: (4 + 1425,) * 2,
     Kind.ERROR: (2, 2 + 256),
     Kind.NOTICE: (0, 1024),
     Kind.REFUSAL: (8, 8 + 256),
+    Kind.ANSWER: (6, 6 + 1024),
 }
-NEEDS_MEMBER = {Kind.SENDER_KEY, Kind.FETCH, Kind.CHUNK}
+NEEDS_MEMBER = {Kind.SENDER_KEY}
 NEEDS_RELAY = {Kind.JOIN, Kind.CARD, Kind.LEAVE, Kind.COMMAND}
 
 SEQS = st.integers(0, 2**64 - 1).map(Seq)
@@ -319,6 +319,32 @@ def test_welcome_round_trips(
 def test_member_round_trips(number: MemberId, card: bytes) -> None:
     member = Member(number, card)
     assert Member.decode(member.encode()) == member
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(Status), st.text(max_size=2_000))
+def test_an_answer_round_trips_cut_to_what_it_may_hold(
+    order: int, status: Status, text: str
+) -> None:
+    body = Answer(order, status, text).encode()
+    assert len(body) <= FROM_RELAY[Kind.ANSWER][1]
+    found = Answer.decode(body)
+    assert (found.order, found.status) == (order, status)
+    assert text.encode("utf-8", "replace").decode().startswith(found.text)
+    assert found.is_last is (status is not Status.CONTINUE)
+
+
+def test_an_answer_has_a_status_that_exists_and_text() -> None:
+    for body in (bytes(4) + b"\x00\xc9", bytes(6), bytes(4) + b"\x00\xc8\xff"):
+        with pytest.raises(ProtocolError):
+            Answer.decode(body)
+
+
+@given(st.integers(0, 2**32 - 1), st.text(max_size=100))
+def test_a_command_round_trips_and_shows_nothing_of_its_text(order: int, text: str) -> None:
+    command = Command(order, text)
+    kept = text.encode("utf-8", "replace").decode()
+    assert Command.decode(command.encode()) == Command(order, kept)
+    assert repr(command) == f"Command({order})"
 
 
 @given(st.binary(max_size=1700))
