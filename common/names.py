@@ -78,6 +78,11 @@ def room_for_user(room: str) -> str:
     return room or DEFAULT_ROOM
 
 
+def bracketed(host: str) -> str:
+    """Return a host as it stands before a port: an IPv6 address in brackets (RFC 3986 3.2.2)."""
+    return f"[{host}]" if ":" in host else host
+
+
 def key(name: str) -> str:
     """Return what two names share exactly when they are the same name."""
     return name.casefold()

@@ -1,4 +1,4 @@
-"""Logged records, the Log interface, and the log in memory.
+"""Logged records, and the log in memory.
 
 PROTOCOL.md 4.1: two dense streams, the room's and each session's mail, in one arrival order. A
 record is encoded once, when it is appended, with the length it has in a frame; reading joins what
@@ -11,7 +11,6 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 from common.errors import Refused
 from common.wire import records
@@ -36,66 +35,6 @@ class Cursor:
     room: Seq
     mail: Seq
     oldest_s: float = math.inf
-
-
-class Log(Protocol):
-    """What a room needs of its log; every call is made under the room's lock."""
-
-    log_id: bytes
-
-    @property
-    def room_seq(self) -> Seq:
-        """The seq of the last room record."""
-
-    def keep_card(self, number: MemberId, card: bytes) -> None:
-        """Take note of a member's card, its first or a newer one."""
-
-    def drop_card(self, number: MemberId) -> None:
-        """Take note that a member has left."""
-
-    def show(self) -> None:
-        """Show all that can no longer be lost."""
-
-    def open_mail(self, number: MemberId) -> None:
-        """Begin the mail stream of a new member."""
-
-    def close_mail(self, number: MemberId) -> None:
-        """Forget the mail stream of a member that has left."""
-
-    @property
-    def position(self) -> int:
-        """How many records both streams have had: the arrival order of the last."""
-
-    def shows(self, position: int) -> bool:
-        """Tell whether all up to a position may be shown: it can no longer be lost."""
-
-    def append(self, frame: bytes, h: bytes, now: float) -> None:
-        """Append the next room record, after its length; the transcript hash is `h` then."""
-
-    def append_mail(self, record: Delivered, now: float) -> None:
-        """Append mail to its recipient's stream, if it has one, and its echo to the sender's."""
-
-    def read(self, number: MemberId, cursor: Cursor, limit_bytes: int) -> bytes:
-        """Return what follows the cursor, whole records up to the limit, and advance it.
-
-        Raises:
-            Refused: 408 if what follows is no longer here.
-        """
-
-    def retains(self, number: MemberId, room: Seq, mail: Seq) -> bool:
-        """Tell whether every record after these two is still here, and neither is ahead."""
-
-    def missed(self, number: MemberId, cursor: Cursor) -> int:
-        """Count the records after the cursor."""
-
-    def lag_bytes(self, number: MemberId, cursor: Cursor) -> int:
-        """Return the size of what follows the cursor."""
-
-    def rest(self) -> None:
-        """Let go of what only helps while many read the same: a round of reading is over."""
-
-    def prune(self, live: Mapping[MemberId, Cursor]) -> None:
-        """Drop what is past retention and read by all of `live`; a huge room waits for nobody."""
 
 
 class _Stream:
@@ -156,7 +95,11 @@ _NO_MAIL = _Stream()
 
 
 class MemoryLog:
-    """A log that ends with its process."""
+    """A log that ends with its process; every call is made under the lock of its room.
+
+    A stored log derives from it: it keeps what it is told of members, and decides when what was
+    appended may be shown.
+    """
 
     def __init__(self, log_id: bytes) -> None:
         self.log_id = log_id
@@ -172,13 +115,13 @@ class MemoryLog:
         return self._room.last
 
     def keep_card(self, number: MemberId, card: bytes) -> None:
-        """Do nothing: the room knows its members as long as we live."""
+        """Take note of a member's card; here the room knows it as long as we live."""
 
     def drop_card(self, number: MemberId) -> None:
-        """Do nothing: the room knows its members as long as we live."""
+        """Take note that a member has left; here the room knows it as long as we live."""
 
     def show(self) -> None:
-        """Do nothing: all is shown at once."""
+        """Show all that can no longer be lost; here it is shown at once."""
 
     def open_mail(self, number: MemberId) -> None:
         """Begin the mail stream of a new member."""
@@ -227,7 +170,11 @@ class MemoryLog:
         self._shown = self._position
 
     def read(self, number: MemberId, cursor: Cursor, limit_bytes: int) -> bytes:
-        """Return what follows the cursor, whole records up to the limit, and advance it."""
+        """Return what follows the cursor, whole records up to the limit, and advance it.
+
+        Raises:
+            Refused: 408 if what follows is no longer here.
+        """
         room = self._room
         mail = self._mail.get(number)
         start = cursor.room + 1 - room.first

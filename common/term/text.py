@@ -1,4 +1,4 @@
-"""Cleaning foreign text, and its width in cells."""
+"""Cleaning foreign text, and its width in cells; a length of time in words."""
 
 from __future__ import annotations
 
@@ -109,6 +109,14 @@ def _limit_marks(text: str) -> str:
             marks = 0
         kept.append(char)
     return "".join(kept)
+
+
+def duration(seconds: float) -> str:
+    """Return a length of time in its largest whole unit."""
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit}"
+    return f"{max(0, int(seconds))} s"
 
 
 def displayed(text: str) -> str:

@@ -15,11 +15,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
+from tests.unit.server.people import ROOM_ID, Member, seat
+
 import server
 from common.log.memory import MemoryLog
 from common.log.sqlite import Store
 from common.wire.records import Kind
-from tests.unit.server.people import ROOM_ID, Member, seat
 
 BYTES = 300
 

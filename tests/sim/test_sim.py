@@ -8,10 +8,10 @@ from unittest import mock
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import server
 from common.crypto.identity import Identity
 from common.log import memory
 from common.member.conversation import Phase
+from common.relay import room
 from tests.sim.test_sim_operators import orders
 from tests.sim.world import Person, World
 
@@ -163,7 +163,7 @@ def test_what_the_relay_refuses_leaves_no_gap_that_looks_like_an_attack(
     """Nobody is warned of anything, whatever is refused (4.5, 410, 412), whichever way is cut."""
     with (
         World(NAMES, IDENTITIES, grace_s=30.0) as world,
-        mock.patch.object(server, "SEEN_WINDOW", window),
+        mock.patch.object(room, "SEEN_WINDOW", window),
         mock.patch.object(memory, "RETAINED_ROOM", retained),
     ):
         for person in world.people:

@@ -17,7 +17,6 @@ from common.member.desk import Desk
 from common.term.editor import Action, Submit
 from common.view.view import Message, Options, Presence, Status
 from common.wire.link import PING_EVERY_S, PONG_WITHIN_S, Closed
-from server import By
 from tests.sim.world import Sock, Wire, World
 
 NAMES = ["bea", "col"]
@@ -422,11 +421,8 @@ def test_who_was_welcomed_once_is_no_stranger() -> None:
 
 def test_a_relay_that_shuts_down_says_so(at: At) -> None:
     loop = at.world.relay.loop
-    with mock.patch.object(at.world.relay.server, "listeners", []):
-        assert not loop._is_stopped(at.world.now)
-        # The writer wakes the loop for longer than that runs.
-        assert loop._is_stopped(at.world.now + 60)
-        assert not loop._wake_in.close.called  # type: ignore[attr-defined] # a mock
+    loop.stop(at.world.now)
+    loop.close(at.world.now + 60)
     assert at.down is not None
     at.down.carry()
     at.turn()
@@ -452,13 +448,13 @@ def test_an_order_does_not_wait_for_a_connection(at: At) -> None:
 
 
 def test_what_the_relay_refuses_can_be_said_again(at: At) -> None:
-    office = at.world.relay.server.office
-    office.hear(By(), "/mute ace")
+    relay = at.world.relay
+    relay.orders("/mute ace")
     at.carry()
     at.type("hello")
     at.carry()
     assert at.saw("1 line was not sent. The relay says: You are muted. /resend or /drop.")
-    office.hear(By(), "/unmute ace")
+    relay.orders("/unmute ace")
     at.carry()
     at.type("/resend")
     at.carry()

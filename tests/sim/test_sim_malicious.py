@@ -13,13 +13,13 @@ from unittest import mock
 
 import pytest
 
-import server
 from common.crypto import card as cards
 from common.crypto import ticket
 from common.crypto.card import Card
 from common.crypto.identity import Identity
 from common.crypto.primitives import CardKey
 from common.member.conversation import Phase
+from common.relay.room import Roster
 from common.wire import records
 from common.wire.records import RELAY, Delivered, Kind, Member, MemberId, Sent, Seq, Welcome
 from tests.sim.test_sim_desk import At
@@ -102,7 +102,7 @@ def room() -> Iterator[Room]:
     with (
         mock.patch.object(ticket, "derive_psk", stretched),
         # It hands on what an honest relay would refuse.
-        mock.patch.object(server.Roster, "check"),
+        mock.patch.object(Roster, "check"),
         World([], [], grace_s=30.0) as world,
     ):
         room = Room(world)

@@ -7,13 +7,14 @@ from collections.abc import Iterator
 
 import pytest
 
+from common.crypto import card as cards
 from common.crypto import ticket
 from common.crypto.identity import Identity, fingerprint
 from common.member.conversation import Phase, Said
 from common.wire import records
 from common.wire.link import State
-from common.wire.records import RELAY, Kind, Reason, Sent, Seq
-from server import By
+from common.wire.orders import FORMS
+from common.wire.records import RELAY, Answer, Command, Join, Kind, Reason, Sent, Seq, Status
 from tests.sim.test_sim_relay import EVE, IDENTITIES, NAMES, Raw, stall
 from tests.sim.world import World
 
@@ -29,8 +30,7 @@ def world() -> Iterator[World]:
 
 def orders(world: World, *lines: str) -> None:
     """Type lines at the console, and let the loop turn."""
-    for line in lines:
-        world.relay.server.office.hear(By(), line)
+    world.relay.orders(*lines)
     world.relay.turn()
 
 
@@ -38,12 +38,27 @@ def notices(eve: Raw) -> list[str]:
     return [records.notice_text(r.body) for r in eve.got if r.kind is Kind.NOTICE]
 
 
-def asks(eve: Raw, order: str) -> list[str]:
-    """Send a COMMAND; return what it is told."""
+def answers(eve: Raw) -> list[Answer]:
+    return [Answer.decode(r.body) for r in eve.got if r.kind is Kind.ANSWER]
+
+
+def gives(eve: Raw, order: str, number: int = 1) -> None:
+    """Send a COMMAND, and let it be carried out."""
     eve.got.clear()
-    eve.link.send(Sent(Kind.COMMAND, RELAY, order.encode()))
+    eve.link.send(Sent(Kind.COMMAND, RELAY, Command(number, order).encode()))
     eve.flow()
-    return notices(eve)
+
+
+def asks(eve: Raw, order: str) -> list[str]:
+    """Send a COMMAND; return what the relay says, to the room and to its sender."""
+    gives(eve, order)
+    told = []
+    for record in eve.got:
+        if record.kind is Kind.NOTICE:
+            told.append(records.notice_text(record.body))
+        elif record.kind is Kind.ANSWER:
+            told.append(Answer.decode(record.body).text)
+    return [row for row in told if row]
 
 
 def test_a_member_that_is_removed_is_told_why_and_the_others_see_it(world: World) -> None:
@@ -91,8 +106,8 @@ def test_a_ban_that_comes_while_the_room_is_joined(
     def banned_since(*arguments: object, **named: object) -> object:
         found = take(*arguments, **named)  # type: ignore[arg-type] # handed on
         orders_later.append(found)
-        world.relay.server.office.hear(By(), "/ban eve")
-        world.relay.server.office.turn(0)
+        world.relay.orders("/ban eve")
+        world.relay.obey()
         return found
 
     orders_later: list[object] = []
@@ -121,9 +136,65 @@ def test_a_command_is_answered_to_its_sender_alone(world: World) -> None:
     asks(eve, "/mute fay")
     fay.flow()
     assert notices(fay) == ["eve muted fay."]
-    eve.link.send(Sent(Kind.COMMAND, RELAY, b"/ban \xff"))
+    eve.link.send(Sent(Kind.COMMAND, RELAY, bytes(4) + b"/ban \xff"))
     eve.flow()
     assert eve.status == 400
+
+
+def test_an_answer_says_in_a_number_what_became_of_the_order(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    eve = Raw(world).join()
+    gives(eve, "/rooms", 7)
+    (answer,) = answers(eve)
+    assert (answer.order, answer.status) == (7, Status.FORBIDDEN)
+    orders(world, "/op eve")
+    gives(eve, "/lock", 8)
+    assert answers(eve) == [Answer(8, Status.OK, "")]
+    gives(eve, "/lock", 9)
+    assert answers(eve) == [Answer(9, Status.BAD_REQUEST, "It is so already. Nothing was changed.")]
+    gives(eve, "/slow many", 2**32 - 1)
+    (answer,) = answers(eve)
+    assert (answer.order, answer.status) == (2**32 - 1, Status.BAD_REQUEST)
+    gives(eve, "/help", 0)
+    *rows, last = answers(eve)
+    assert {row.status for row in rows} == {Status.CONTINUE}
+    assert last.status is Status.OK
+    assert len(rows) + 1 == len(FORMS)
+    # No reason of an operator's is taken for the relay's word.
+    gives(eve, "/kick nobody Nothing was changed.", 10)
+    assert answers(eve)[-1].status is Status.BAD_REQUEST
+    monkeypatch.setattr("server.MAX_ORDERS", 0)
+    gives(eve, "/rooms", 11)
+    assert [answer.status for answer in answers(eve)] == [Status.UNAVAILABLE]
+    monkeypatch.setattr("server.MAX_ORDERS", 9)
+    monkeypatch.setattr(world.relay.server.gate, "find", lambda _: 1 / 0)
+    gives(eve, "/kick bea", 12)
+    assert [answer.status for answer in answers(eve)] == [Status.INTERNAL_ERROR]
+
+
+def test_an_order_from_a_connection_that_was_replaced_does_nothing(world: World) -> None:
+    orders(world, f"/op {NAMES[0]}")
+    eve = Raw(world).join()
+    orders(world, "/op eve")
+    seq, log_id = Seq(world.room._log.room_seq), world.room._log.log_id
+    newer = Raw(world, session=eve.hello.session)
+    card = next(seat.card for seat in world.room.seats if seat.username == "eve")
+    # The newer JOIN and the older order are read in one turn, the JOIN first.
+    auth = cards.prove(EVE, card, newer.link.handshake_hash)
+    join = Join(auth, log_id, seq, Seq(0), card.encoded)
+    newer.link.send(Sent(Kind.JOIN, RELAY, join.encode()))
+    eve.link.send(Sent(Kind.COMMAND, RELAY, Command(1, "/lock").encode()))
+    for raw in (newer, eve):
+        raw.pipe.flush()
+        raw.up.carry()
+    world.relay.turn()
+    assert world.relay.server.rules.locked == set()
+    assert answers(eve) == []
+    newer.flow()
+    assert [record.kind for record in newer.got][:1] == [Kind.WELCOME]
+    gives(newer, "/lock", 1)
+    assert world.relay.server.rules.locked == {""}
 
 
 def test_a_room_hears_of_itself_and_not_of_others(world: World) -> None:
@@ -136,10 +207,10 @@ def test_a_room_hears_of_itself_and_not_of_others(world: World) -> None:
     assert notices(eve) == ["The host slowed the room: one message of each in 5 s."]
 
 
-def test_the_greeting_comes_before_whatever_is_said(world: World) -> None:
-    orders(world, "/motd be kind")
+def test_the_topic_comes_before_whatever_is_said(world: World) -> None:
+    orders(world, "/topic be kind")
     eve = Raw(world).join()
-    assert notices(eve) == ["be kind"]
+    assert notices(eve) == ["Topic: be kind"]
     assert [record.kind for record in eve.got][-2:] == [Kind.NOTICE, Kind.CARD]
     card = eve.card()
     back = Raw(world, session=eve.hello.session)
@@ -185,17 +256,17 @@ def test_too_many_orders_are_refused(world: World, monkeypatch: pytest.MonkeyPat
 def test_nothing_is_written_until_something_changes(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    office = world.relay.server.office
+    thread = world.relay.server.orders
     kept: list[bool] = []
 
     def keep() -> list[str]:
         kept.append(True)
         return []
 
-    monkeypatch.setattr(office._operators, "_keep", keep)
+    monkeypatch.setattr(thread._operators, "_keep", keep)
     orders(world, f"/ban {fingerprint(EVE.public, 'eve')} 1h")
     for _ in range(3):
-        office.turn(0)
+        thread.turn(0)
     assert kept == [True]
     # One that has come and is known from now on is a change.
     assert Raw(world).status == 403
@@ -250,13 +321,21 @@ def test_a_refusal_of_the_room_that_is_lost_ends_nobody_who_spoke_to_one(world: 
 def test_who_is_no_operator_fills_no_queue(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("server.MAX_ORDERS", 2)
     eve = Raw(world).join()
-    office = world.relay.server.office
-    for _ in range(9):
-        office.hear(By.member(eve.conn.seat, world.room), "/rooms")  # type: ignore[arg-type]
+    for number in range(9):
+        eve.link.send(Sent(Kind.COMMAND, RELAY, Command(number, "/rooms").encode()))
+    for number in range(9, 18):
+        eve.link.send(Sent(Kind.COMMAND, RELAY, Command(number, "/topic").encode()))
+    eve.pipe.flush()
+    eve.up.carry()
+    world.relay.loop.ready(eve.conn, eve.conn.mask, world.now)
     orders(world, "/rooms")
     assert world.relay.rows[-1] == "lobby: 3 here"
     eve.flow()
-    assert notices(eve) == ["Only an operator can do that. Nothing was changed."] * 9
+    told = "Only an operator can do that. Nothing was changed."
+    assert answers(eve) == [
+        *(Answer(number, Status.FORBIDDEN, told) for number in range(9)),
+        *(Answer(number, Status.OK, "No topic is set.") for number in range(9, 18)),
+    ]
 
 
 def test_an_order_that_breaks_something_breaks_nothing_else(

@@ -17,7 +17,6 @@ from common.member.trust import Grade, Pin
 from common.term.editor import Action, Submit
 from common.view.view import Post
 from common.wire.records import Kind, Sent
-from server import By
 from tests.sim.test_sim_desk import At
 from tests.sim.world import World
 
@@ -265,7 +264,7 @@ def test_who_speaks_is_back(room: Room) -> None:
     room.carry()
     ace.view.rows.clear()
     # Slow mode has room for one record, and none for a note behind it.
-    room.world.relay.server.office.hear(By(), "/slow 60")
+    room.world.relay.orders("/slow 60")
     room.carry()
     bea.type("hello")
     room.carry()
@@ -494,7 +493,7 @@ def test_a_program_that_waits_for_an_answer_outlasts_its_question(room: Room, mo
 def test_a_program_hears_at_once_what_was_not_sent_and_why(room: Room) -> None:
     (ace,) = room.seat("ace")
     ace.desk._settings = ace.desk._settings._replace(sends=True)
-    room.world.relay.server.office.hear(By(), "/mute ace 5m")
+    room.world.relay.orders("/mute ace 5m")
     room.carry()
     ace.desk.act(Post("one\ntwo", "", "Line 1"), room.world.now)
     room.carry()
@@ -511,7 +510,7 @@ def test_a_program_hears_at_once_what_was_not_sent_and_why(room: Room) -> None:
 
 def test_a_told_password_is_tried_first(room: Room) -> None:
     ace, bea = room.seat("ace", "bea")
-    room.world.relay.server.office.hear(By(), "/op ace")
+    room.world.relay.orders("/op ace")
     room.carry()
     ace.type("/password --tell new one")
     room.carry()
@@ -533,7 +532,7 @@ def test_who_changes_the_password_comes_back_with_it(room: Room) -> None:
     ace.type("/password a guess")
     room.carry()
     assert rows(ace, "Only an operator can do that.")
-    room.world.relay.server.office.hear(By(), "/op ace")
+    room.world.relay.orders("/op ace")
     room.carry()
     ace.cut()
     room.carry(5)
@@ -556,7 +555,7 @@ def test_a_password_that_the_relay_did_not_take_is_told_to_nobody(room: Room) ->
     room.carry()
     assert rows(ace, "The relay says: Only an operator can do that. Nothing was changed.")
     # What was refused is not told later either.
-    room.world.relay.server.office.hear(By(), "/op ace")
+    room.world.relay.orders("/op ace")
     room.carry()
     ace.type("/password another")
     room.carry()
@@ -570,7 +569,7 @@ def test_a_password_that_the_relay_did_not_take_is_told_to_nobody(room: Room) ->
 
 def test_one_order_changes_the_password_and_tells_it(room: Room) -> None:
     ace, bea = room.seat("ace", "bea")
-    room.world.relay.server.office.hear(By(), "/op ace")
+    room.world.relay.orders("/op ace")
     room.carry()
     sent: list[bytes] = []
     real = server.Room.receive

@@ -13,11 +13,11 @@ from common.crypto.card import Card
 from common.crypto.identity import Identity
 from common.crypto.primitives import CardKey
 from common.member.conversation import Phase
+from common.relay.gate import MAX_PENDING, THROTTLE_FAILURES
 from common.wire import records
 from common.wire.link import ClientLink, Closed, Opened, State
 from common.wire.pipe import Pipe
 from common.wire.records import RELAY, Delivered, Hello, Join, Kind, Sent, Seq
-from server import MAX_PENDING, THROTTLE_FAILURES
 from tests.sim.world import URL, Sock, Wire, World
 
 NAMES = ["ace", "bea"]
@@ -319,14 +319,13 @@ class TestEnding:
     def test_the_relay_shuts_down(self, world: World) -> None:
         eve = Raw(world).join()
         loop = world.relay.loop
-        loop._is_stopping = True
-        assert not loop._is_stopped(world.now)
+        loop.stop(world.now)
+        assert loop.conns
         eve.down.carry()
         eve.flow()
         assert eve.status == 503
-        world.now += 3
-        assert loop._is_stopped(world.now)
-        assert loop._conns == set()
+        loop.close(world.now)
+        assert loop.conns == set()
 
     def test_a_member_that_floods_is_read_no_faster_than_it_may(self, world: World) -> None:
         eve = Raw(world).join()

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-import selectors
 from collections import deque
 from collections.abc import Sequence
-from types import SimpleNamespace, TracebackType
+from types import TracebackType
 from typing import Any
 from unittest import mock
 
@@ -37,6 +36,8 @@ from common.member.conversation import (
     Undelivered,
 )
 from common.member.trust import Pins
+from common.relay.operators import Giver
+from common.relay.room import Room
 from common.wire.link import ClientLink, Closed, Opened, ServerLink
 from common.wire.pipe import Pipe
 from common.wire.records import Delivered, Kind, Seq, message_seen
@@ -105,32 +106,8 @@ class Sock:
         self._out.is_ended = True
 
 
-class Selector:
-    """Remembers what it was asked for; the world does the waiting."""
-
-    def __init__(self) -> None:
-        self.masks: dict[object, int] = {}
-
-    def register(self, sock: object, mask: int, data: object = None) -> None:
-        assert sock not in self.masks
-        self.masks[sock] = mask
-
-    def modify(self, sock: object, mask: int, data: object = None) -> None:
-        assert sock in self.masks
-        self.masks[sock] = mask
-
-    def unregister(self, sock: object) -> None:
-        del self.masks[sock]
-
-    def select(self, timeout: float | None = None) -> list[Any]:
-        return []
-
-    def close(self) -> None:
-        self.masks.clear()
-
-
 class Relay:
-    """The real server with one loop, turned by hand."""
+    """The real server with the core of one loop, turned by hand."""
 
     def __init__(self, world: World, settings: ServerConfig, psk: bytes) -> None:
         self.rows: list[str] = []
@@ -140,44 +117,51 @@ class Relay:
         self.arrivals_wait = False
         """Whether a turn comes too soon after the last arrivals to tell of others."""
         self._accepted = 0
-        with (
-            mock.patch("selectors.DefaultSelector", Selector),
-            mock.patch("socket.socketpair", return_value=(mock.Mock(), mock.Mock())),
-        ):
-            self.server = server.Server(settings, self.key, psk, [], self.rows.append, self._crash)
-        (self.loop,) = self.server._loops
+        self.server = server.Server(
+            settings,
+            self.key,
+            psk,
+            [],
+            self.rows.append,
+            self._crash,
+            now=lambda: world.now,
+            at_ms=lambda: int(world.now * 1_000),
+        )
+        (self.loop,) = self.server.loops
 
     def _crash(self) -> None:
         self.crashes += 1
 
     def accept(self, sock: Sock, network: str) -> server.Conn:
-        """Take a connection as `Loop._accept` does."""
+        """Take a connection as the loop's thread does."""
         now = self._world.now
         self._accepted += 1
         address = f"{network}:{self._accepted:06}"
-        conn = server.Conn(Pipe(sock, ServerLink(now)), address, network, now, self.server.settings)
-        self.loop._conns.add(conn)
-        self.loop._selector.register(sock, selectors.EVENT_READ, conn)
-        self.loop._dirty[conn] = None
-        return conn
+        return self.loop.admit(Pipe(sock, ServerLink(now)), address, network, now)
+
+    def orders(self, *lines: str) -> None:
+        """Type lines at the console, which are carried out in the next turn."""
+        for line in lines:
+            self.server.orders.hear(Giver(), line)
+
+    def obey(self) -> None:
+        """Carry out what waits for the thread of orders."""
+        while self.server.orders.turn(0):
+            pass
 
     def turn(self) -> None:
-        """Do what the loop does when `select` returns: everybody who is ready, then the rest.
+        """Do what the loop's thread does: everybody who is ready, then the rest.
 
         The newest connections come first, which is the harder order: a session may have older ones.
         """
         loop, now = self.loop, self._world.now
-        for conn in sorted(loop._conns, key=lambda conn: conn.address[-6:], reverse=True):
+        for conn in sorted(loop.conns, key=lambda conn: conn.address[-6:], reverse=True):
             if conn.mask:
-                loop._on_conn(conn, conn.mask, now)
-        loop._is_woken = False
-        if loop._entered and not self.arrivals_wait:
-            loop._tell_at_s = now
-        loop._run_timers(now)
-        while not self.server.office._waiting.empty():
-            self.server.office.turn(0)
-        loop._notify_all()
-        loop._pump_all(now)
+                loop.ready(conn, conn.mask, now)
+        if loop.entered and not self.arrivals_wait:
+            loop.tell_arrivals(now)
+        self.obey()
+        loop.turn(now)
         assert not self.crashes
 
 
@@ -363,10 +347,6 @@ class World:
         self.lines: dict[str, Spoken] = {}
         self.connections: list[Connection] = []
         self._stack = contextlib.ExitStack()
-        clock = SimpleNamespace(
-            monotonic=lambda: self.now, time_ns=lambda: int(self.now * 1_000_000_000)
-        )
-        self._stack.enter_context(mock.patch.object(server, "time", clock))
         # Cards and chains age within what a schedule can wait for.
         self._stack.enter_context(mock.patch.object(conversation, "CARD_AGE_S", 100.0))
         self._stack.enter_context(mock.patch.object(conversation, "CHAIN_AGE_S", 40.0))
@@ -455,7 +435,7 @@ class World:
         )
 
     @property
-    def room(self) -> server.Room:
+    def room(self) -> Room:
         return self.relay.server.gate._rooms[""]
 
     def check(self) -> None:

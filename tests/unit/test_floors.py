@@ -28,12 +28,18 @@ def test_the_tree_keeps_every_contract() -> None:
     [
         # Idea 4 of DESIGN.md: the relay cannot read, whoever stands between.
         ("server.py", "common.crypto.chain", {"blind", "server"}),
+        ("common/relay/room.py", "common.crypto.chain", {"blind", "relay"}),
+        ("common/relay/gate.py", "common.member.trust", {"blind", "relay", "floors"}),
         ("common/wire/link.py", "common.crypto.chain", {"blind", "wire"}),
         ("common/term/text.py", "common.member.trust", {"blind", "term", "floors"}),
         ("common/term/text.py", "common.term.editor", {"blind"}),
         # A row, the doors, a cycle, and a module that stands on no floor.
         ("common/member/trust.py", "common.term.text", {"member"}),
         ("common/client/dial.py", "common.log.memory", {"client"}),
+        ("common/client/dial.py", "common.relay.rules", {"client"}),
+        ("common/relay/rules.py", "common.client.dial", {"relay"}),
+        ("common/relay/rules.py", "common.config", {"relay"}),
+        ("common/relay/gate.py", "threading", {"doors"}),
         ("common/client/loop.py", "server", {"client"}),
         ("common/member/desk.py", "common.client.dial", {"member", "floors"}),
         ("common/crypto/noise.py", "cryptography.hazmat", {"doors"}),

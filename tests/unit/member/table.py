@@ -7,9 +7,9 @@ do.
 from __future__ import annotations
 
 import secrets
+import threading
 from functools import cache
 
-import server
 from common.crypto import card as cards
 from common.crypto import ticket
 from common.crypto.hashing import sha256
@@ -17,6 +17,8 @@ from common.crypto.identity import Identity, RelayKey
 from common.log.memory import MemoryLog
 from common.member.conversation import Conversation, Event, Peer, Phase, Said, Trouble, Warned
 from common.member.trust import Pins
+from common.relay.room import Room, Seat
+from common.relay.rules import Rules
 from common.wire import records
 from common.wire.records import Delivered, Join, Kind, MemberId, Sent, Seq, decode_delivered
 
@@ -50,7 +52,7 @@ class Person:
             pins=self.pins,
             today=TODAY,
         )
-        self._seat: server.Seat | None = None
+        self._seat: Seat | None = None
         self.holder = object()
         self.events: list[Event] = []
 
@@ -63,7 +65,7 @@ class Person:
         return self.seat.number
 
     @property
-    def seat(self) -> server.Seat:
+    def seat(self) -> Seat:
         assert self._seat is not None
         return self._seat
 
@@ -82,9 +84,10 @@ class Person:
         card = cards.decode(join.card, ROOM_ID)
         assert cards.is_proven(card, join.auth, h)
         if join.is_fresh:
-            self._seat, replies = table.room.join(self.holder, card, table.now, AT_MS)
+            self._seat = Seat(card, table.room, self.holder)
+            replies = table.room.join(self.seat, table.now, AT_MS)
         else:
-            self._seat, replies = table.room.resume(self.holder, card, join, table.now, AT_MS)
+            replies = table.room.resume(self.seat, self.holder, card, join, table.now, AT_MS)
         return [decode_delivered(record) for reply in replies for record in records.split(reply)]
 
     def join(self) -> Person:
@@ -171,7 +174,8 @@ class Table:
     def __init__(self) -> None:
         self.now = START_S
         self.log = MemoryLog(secrets.token_bytes(16))
-        self.room = server.Room("", ROOM_ID, self.log, 120.0)
+        self.rules = Rules()
+        self.room = Room("", ROOM_ID, self.log, 120.0, self.rules, threading.Lock())
         self.people: list[Person] = []
 
     def seat(self, *names: str, secret: bytes | None = None) -> list[Person]:

@@ -13,9 +13,9 @@ from common.crypto.chain import ROOM_DEST, peek
 from common.crypto.primitives import Aead
 from common.errors import RemoteProtocolError, Unauthentic, Unreadable
 from common.member.conversation import Noticed, Undelivered, Untold
+from common.relay.rules import FOREVER_MS, Mute
 from common.wire import records
 from common.wire.records import Delivered, Kind, MemberId, Reason
-from server import FOREVER_MS, Mute
 from tests.unit.member.table import AT_MS, ROOM_ID, Person, Table, reencoded
 
 

@@ -25,9 +25,7 @@ from common.wire import records
 from common.wire.link import (
     CLOSE_WITHIN_S,
     HANDSHAKE_S,
-    MAX_FRAME_BYTES,
     MAX_HEAD_BYTES,
-    MAX_PLAINTEXT_BYTES,
     PING_EVERY_S,
     PONG_WITHIN_S,
     TRANSITIONS,
@@ -658,13 +656,13 @@ class TestFrames:
     def test_the_largest_frame_and_one_byte_more(self) -> None:
         ends = pair()
         filler = framed(Sent(Kind.COMMAND, RELAY, bytes(512)).encode())
-        whole = filler * (MAX_PLAINTEXT_BYTES // len(filler))
-        last = MAX_PLAINTEXT_BYTES - len(whole)
+        whole = filler * (records.MAX_PLAINTEXT_BYTES // len(filler))
+        last = records.MAX_PLAINTEXT_BYTES - len(whole)
         # What is left over is filled with records of the least length.
         small = framed(LEAVE.encode())
         plain = whole + small * (last // len(small))
         assert ends.server.receive(sealed(ends.client, plain), T)[-1] == LEAVE
-        over = ws(ends.client, Opcode.BINARY, bytes(MAX_FRAME_BYTES + 1))
+        over = ws(ends.client, Opcode.BINARY, bytes(records.MAX_FRAME_BYTES + 1))
         (closed,) = ends.server.receive(over, T)
         assert isinstance(closed, Closed)
         assert ends.server.state is State.CLOSING

@@ -7,9 +7,11 @@ import math
 
 import pytest
 
-import server
 from common.errors import ProtocolError, Refused
 from common.log import memory
+from common.relay import room as rooms
+from common.relay.limits import OUTBOUND_BYTES, OUTBOUND_S
+from common.relay.room import SEAT_TRANSITIONS, SEEN_WINDOW, Room, Seat, SeatState, SeatStep
 from common.wire.records import (
     RELAY,
     Delivered,
@@ -19,15 +21,7 @@ from common.wire.records import (
     Welcome,
 )
 from common.wire.records import Member as MemberBody
-from server import (
-    OUTBOUND_BYTES,
-    OUTBOUND_S,
-    SEAT_TRANSITIONS,
-    SEEN_WINDOW,
-    SeatState,
-    SeatStep,
-)
-from tests.unit.server.people import (
+from tests.unit.relay.people import (
     AT_MS,
     Member,
     T,
@@ -41,7 +35,7 @@ from tests.unit.server.people import (
 KEY_BODY = bytes(1209)
 
 
-def table() -> tuple[server.Room, Member, Member]:
+def table() -> tuple[Room, Member, Member]:
     """Two who are seated and have seen each other."""
     room = make_room()
     ace, bea = seat(room, "ace"), seat(room, "bea")
@@ -189,7 +183,7 @@ class TestResuming:
 
     def test_what_is_not_retained(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(memory, "RETAINED_ROOM", 5)
-        monkeypatch.setattr(server, "PRUNE_EVERY", 10)
+        monkeypatch.setattr(rooms, "PRUNE_EVERY", 10)
         _, ace, bea = table()
         ace.drop()
         for _ in range(28):
@@ -200,7 +194,7 @@ class TestResuming:
         assert ace.resume(25).count == 5
 
     def test_more_than_a_welcome_can_count(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(server, "MAX_MISSED", 3)
+        monkeypatch.setattr(rooms, "MAX_MISSED", 3)
         _, ace, bea = table()
         ace.drop()
         for _ in range(4):
@@ -252,14 +246,14 @@ class TestLeaving:
         ace.send(Kind.LEAVE)
         assert room._log.room_seq == echo.seq
         assert ace.drop() is None
-        assert ace.seat.number not in room._log._mail  # type: ignore[attr-defined] # a MemoryLog
+        assert ace.seat.number not in room._log._mail
 
     @pytest.mark.parametrize("reason", [Reason.REMOVED, Reason.REPLACED])
     def test_one_that_others_end(self, reason: Reason) -> None:
         room, ace, bea = table()
         ace.drop()
-        assert room.leave(ace.seat.session, reason, T, AT_MS) is ace.seat
-        assert room.leave(ace.seat.session, reason, T, AT_MS) is None
+        assert room.leave(ace.seat, reason, T, AT_MS)
+        assert not room.leave(ace.seat, reason, T, AT_MS)
         assert bea.read()[-1].body == bytes([reason])
         assert ace.seat.reason is reason
 
@@ -287,7 +281,7 @@ class TestLeaving:
     def test_left_and_then_the_alarm(self) -> None:
         room, ace, _ = table()
         ace.drop(T)
-        room.leave(ace.seat.session, Reason.REPLACED, T, AT_MS)
+        room.leave(ace.seat, Reason.REPLACED, T, AT_MS)
         assert not room.expire(ace.seat, T + 120, AT_MS)
 
     def test_a_connection_that_ends_twice(self) -> None:
@@ -358,7 +352,7 @@ class TestSeen:
 
     def test_too_far_behind(self, monkeypatch: pytest.MonkeyPatch) -> None:
         assert SEEN_WINDOW == 4_096
-        monkeypatch.setattr(server, "SEEN_WINDOW", 10)
+        monkeypatch.setattr(rooms, "SEEN_WINDOW", 10)
         room, ace, bea = table()
         while room._log.room_seq < 12:
             bea.say()
@@ -370,16 +364,23 @@ class TestSeen:
 
 
 class TestOther:
-    def test_a_command_is_handed_on(self) -> None:
-        room, ace, bea = table()
-        heard = []
-        room.on_command = lambda seat, line: heard.append((seat, line))
-        assert ace.send(Kind.COMMAND, "/ban béa".encode()) == []
-        assert heard == [(ace.seat, "/ban béa")]
-        with pytest.raises(ProtocolError):
-            ace.send(Kind.COMMAND, b"/ban \xff")
+    def test_who_is_in_charge(self) -> None:
+        room, ace, _ = table()
+        older = ace.holder
+        assert room.is_held_by(ace.seat, older)
+        ace.resume(2)
+        assert not room.is_held_by(ace.seat, older)
+        assert room.is_held_by(ace.seat, ace.holder)
+        ace.send(Kind.LEAVE)
+        assert not room.is_held_by(ace.seat, ace.holder)
+
+    def test_one_whose_join_is_not_done_is_in_no_room(self) -> None:
+        room, _, bea = table()
+        joining = Seat(card("col"), room, object())
+        assert joining.state is SeatState.JOINING
+        assert not room.leave(joining, Reason.REMOVED, T, AT_MS)
+        assert not room.is_held_by(joining, joining.holder)
         assert bea.read() == []
-        assert room._log.room_seq == 2
 
     def test_a_card_is_replaced(self) -> None:
         room, ace, bea = table()
@@ -405,7 +406,7 @@ class TestOther:
                 ace.send(Kind.CARD, body)
         assert room._log.room_seq == 2
 
-    @pytest.mark.parametrize("kind", [Kind.JOIN, Kind.WELCOME, Kind.NOTICE])
+    @pytest.mark.parametrize("kind", [Kind.JOIN, Kind.WELCOME, Kind.NOTICE, Kind.COMMAND])
     def test_what_a_member_may_not_send(self, kind: Kind) -> None:
         _, ace, _ = table()
         with pytest.raises(ProtocolError):
@@ -413,7 +414,7 @@ class TestOther:
 
     def test_mail_alone_is_pruned_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(memory, "RETAINED_MAIL", 5)
-        monkeypatch.setattr(server, "PRUNE_EVERY", 10)
+        monkeypatch.setattr(rooms, "PRUNE_EVERY", 10)
         room, ace, bea = table()
         for _ in range(50):
             ace.say(to=bea.number)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-import server
 from common.errors import ProtocolError, Refused
 from common.log import memory
 from common.log.sqlite import Store
+from common.relay import room as rooms
+from common.relay.limits import OUTBOUND_S
+from common.relay.room import Room, SeatState
+from common.relay.rules import Rules
 from common.wire.records import Kind, Reason
-from server import SeatState
-from tests.unit.server.people import AT_MS, ROOM_ID, Member, T, again, seat
+from tests.unit.relay.people import AT_MS, ROOM_ID, Member, T, again, seat
 
 GRACE_S = 120.0
 
@@ -25,7 +28,7 @@ class Relay:
         self.directory = directory
         self.store = Store(directory, lambda: None)
         log = self.store.add("", bytes(16))
-        self.room = server.Room("", ROOM_ID, log, GRACE_S)
+        self.room = Room("", ROOM_ID, log, GRACE_S, Rules(), threading.Lock())
         log.on_commit = self.room.show
 
     def commit(self) -> None:
@@ -38,7 +41,7 @@ class Relay:
         self.store.close()
         self.store = Store(self.directory, lambda: None)
         (stored,) = self.store.load(now)
-        self.room = server.Room(stored.name, ROOM_ID, stored.log, GRACE_S)
+        self.room = Room(stored.name, ROOM_ID, stored.log, GRACE_S, Rules(), threading.Lock())
         stored.log.on_commit = self.room.show
         return [Member(self.room, s, object(), []) for s in self.room.restore(stored, now)]
 
@@ -68,7 +71,7 @@ def test_the_transcript_goes_on(relay: Relay) -> None:
     ace = seat(relay.room, "ace")
     seat(relay.room, "bea")
     seat(relay.room, "col")
-    relay.room.leave(relay.room._roster.seats[ace.number].session, Reason.LOST, T, AT_MS)
+    relay.room.leave(relay.room._roster.seats[ace.number], Reason.LOST, T, AT_MS)
     relay.commit()
     before = relay.room._transcript
     relay.crash()
@@ -117,7 +120,7 @@ def test_a_line_that_was_not_committed_was_never_said(relay: Relay) -> None:
 def test_a_number_is_never_used_again(relay: Relay) -> None:
     seat(relay.room, "ace")
     bea = seat(relay.room, "bea")
-    relay.room.leave(bea.seat.session, Reason.LOST, T, AT_MS)
+    relay.room.leave(bea.seat, Reason.LOST, T, AT_MS)
     relay.commit()
     relay.crash()
     assert seat(relay.room, "col").number == 3
@@ -136,7 +139,7 @@ def test_what_is_past_retention_cannot_be_resumed(
     relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory, "RETAINED_ROOM", 4)
-    monkeypatch.setattr(server, "PRUNE_EVERY", 1)
+    monkeypatch.setattr(rooms, "PRUNE_EVERY", 1)
     ace = seat(relay.room, "ace")
     relay.commit()
     ace.read()
@@ -158,7 +161,7 @@ def test_a_card_of_another_relay_is_refused(relay: Relay) -> None:
     relay.commit()
     (stored,) = relay.store.load(T)
     with pytest.raises(ProtocolError):
-        server.Room("", bytes(32), stored.log, GRACE_S).restore(stored, T)
+        Room("", bytes(32), stored.log, GRACE_S, Rules(), threading.Lock()).restore(stored, T)
 
 
 def test_the_late_are_not_the_slow(relay: Relay) -> None:
@@ -170,6 +173,6 @@ def test_the_late_are_not_the_slow(relay: Relay) -> None:
     log.late_s = T + 60  # type: ignore[attr-defined]
     relay.commit()
     assert relay.room.read(ace.seat, ace.holder)
-    relay.room.check_lag(ace.seat, T + 60 + server.OUTBOUND_S)
+    relay.room.check_lag(ace.seat, T + 60 + OUTBOUND_S)
     with pytest.raises(Refused):
-        relay.room.check_lag(ace.seat, T + 60.1 + server.OUTBOUND_S)
+        relay.room.check_lag(ace.seat, T + 60.1 + OUTBOUND_S)

@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 
 import server
+from common.crypto.card import Card
 from common.errors import ProtocolError, Refused
-from common.log.memory import Cursor
-from common.wire.records import Hello, MemberId, Seq
-from server import (
+from common.relay import gate as gates
+from common.relay.gate import (
     MAX_PENDING,
     REPLAYS_KEPT,
     THROTTLE_FAILURES,
     THROTTLE_S,
     THROTTLED_NETWORKS,
-    Ban,
-    Bucket,
     Gate,
-    Rules,
-    Seat,
 )
-from tests.unit.server.people import T, card, hello, identity, make_room
+from common.relay.limits import Bucket
+from common.relay.room import Room, Seat
+from common.relay.rules import Ban, Rules
+from common.wire.records import Hello
+from tests.unit.relay.people import T, card, hello, identity, make_room
 
 NETWORK = "192.0.2.1"
 
@@ -34,11 +35,12 @@ class House:
 
     def __init__(self, *, room_size: int = 3, rooms: int = 2) -> None:
         self.made: list[str] = []
-        self.emptied: list[server.Room] = []
+        self.emptied: list[Room] = []
         self.refused: dict[bytes, int] = {}
         """Identities that a peer's relay refuses."""
         self.rules = Rules()
         self.gate = Gate(
+            threading.Lock(),
             room_size=room_size,
             rooms=rooms,
             make_room=self._make,
@@ -47,7 +49,7 @@ class House:
             rules=self.rules,
         )
 
-    def _make(self, name: str) -> server.Room:
+    def _make(self, name: str) -> Room:
         self.made.append(name)
         room = make_room()
         room.name = name
@@ -56,12 +58,19 @@ class House:
     def enter(self, name: str, room: str = "", *, who: str = "") -> Seat:
         """Take a name as a fresh, connected member does."""
         of = card(name, who=who)
-        self.gate.take(hello(of, room), is_fresh=True)
-        return Seat(MemberId(1), of, object(), Cursor(Seq(0), Seq(0)))
+        seat, replaced = self.gate.take(hello(of, room), of, object(), is_fresh=True)
+        assert replaced is None
+        return seat
+
+    def take(
+        self, knocking: Hello, *, is_fresh: bool, of: Card | None = None
+    ) -> tuple[Seat, Seat | None]:
+        """Take a name with the card that goes with a HELLO, or with another."""
+        of = of or card(knocking.username)
+        return self.gate.take(knocking, of, object(), is_fresh=is_fresh)
 
     def lose(self, seat: Seat) -> None:
         seat.holder = None
-        self.gate.note(seat)
 
 
 def knocks(name: str, room: str = "", *, who: str = "") -> Hello:
@@ -93,7 +102,7 @@ def _ban(house: House, _: Seat) -> None:
 def _fill(house: House, _: Seat) -> None:
     for n in range(10):
         house.gate._members["den"] += 1
-        house.gate._held[f"crowd{n}"] = server.Held(bytes([n]) * 16, bytes(32), f"crowd{n}", "den")
+        house.gate._held[f"crowd{n}"] = Seat(card(f"crowd{n}"), house.gate._rooms["den"], object())
 
 
 # The one who knocks is "ace" with the identity "eve", at the room "den"; "ace" is seated there.
@@ -117,7 +126,7 @@ def test_a_peer_refuses_even_a_resume_and_a_replacement() -> None:
     for refused in (resume, replacement):
         assert house.gate.admit(refused) == 409
         with pytest.raises(Refused):
-            house.gate.take(refused, is_fresh=True)
+            house.take(refused, is_fresh=True)
 
 
 def test_what_is_judged_before_the_hello() -> None:
@@ -144,7 +153,7 @@ def test_a_hello_is_judged_in_the_order_of_the_table() -> None:
         case.arrange(house, ace)
         assert house.gate.admit(stranger) == case.status, name
         with pytest.raises(Refused) as caught:
-            house.gate.take(stranger, is_fresh=True)
+            house.take(stranger, is_fresh=True)
         assert caught.value.status == case.status
 
 
@@ -174,7 +183,7 @@ class TestThrottling:
     def test_memory_is_bounded_and_the_oldest_go_first(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(server, "THROTTLED_NETWORKS", 5)
+        monkeypatch.setattr(gates, "THROTTLED_NETWORKS", 5)
         gate = House().gate
         assert THROTTLED_NETWORKS > 5
         for n in range(20):
@@ -212,7 +221,7 @@ class TestReplays:
 
     def test_the_last_are_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
         assert REPLAYS_KEPT == 65_536
-        monkeypatch.setattr(server, "REPLAYS_KEPT", 3)
+        monkeypatch.setattr(gates, "REPLAYS_KEPT", 3)
         gate = House().gate
         for n in range(5):
             assert not gate.is_replay(bytes([n]))
@@ -259,11 +268,11 @@ class TestNames:
         house = House()
         seat = house.enter("ace")
         own = hello(seat.card)
-        room, replaced = house.gate.take(own, is_fresh=False)
-        assert (room, replaced) == (house.gate._rooms[""], None)
+        assert house.take(own, is_fresh=False) == (seat, None)
+        assert seat.room is house.gate._rooms[""]
         house.lose(seat)
         assert house.gate.admit(own) is None
-        assert house.gate.take(own, is_fresh=False) == (room, None)
+        assert house.take(own, is_fresh=False) == (seat, None)
 
     @pytest.mark.parametrize("change", ["session", "identity", "room"])
     def test_a_resume_is_of_that_session_identity_and_room(self, change: str) -> None:
@@ -285,12 +294,12 @@ class TestNames:
             # A resume with another identity.
             assert house.gate.admit(other) == 409
             with pytest.raises(Refused) as caught:
-                house.gate.take(other, is_fresh=False)
+                house.take(other, is_fresh=False)
             assert caught.value.status == 409
         else:
             assert house.gate.admit(other) is None
             with pytest.raises(Refused) as caught:
-                house.gate.take(other, is_fresh=False)
+                house.take(other, is_fresh=False)
             assert caught.value.status == 410
 
     def test_a_session_that_is_over_cannot_resume(self) -> None:
@@ -299,7 +308,7 @@ class TestNames:
         house.gate.release(seat)
         assert house.gate.admit(hello(seat.card)) is None
         with pytest.raises(Refused) as caught:
-            house.gate.take(hello(seat.card), is_fresh=False)
+            house.take(hello(seat.card), is_fresh=False)
         assert caught.value.status == 410
 
     def test_a_fresh_join_of_a_session_that_is_a_member(self) -> None:
@@ -308,7 +317,7 @@ class TestNames:
         for name, who in (("ace", "ace"), ("bea", "eve")):
             of = card(name, who=who, session=seat.session)
             with pytest.raises(ProtocolError):
-                house.gate.take(hello(of), is_fresh=True)
+                house.take(hello(of), is_fresh=True)
         assert list(house.gate._held) == ["ace"]
 
 
@@ -326,28 +335,27 @@ class TestReplacement:
         seat = house.enter("ace")
         house.lose(seat)
         # The gate lets it through, but the room says 410: then the client joins afresh, at once.
-        house.gate.take(hello(seat.card), is_fresh=False)
+        house.take(hello(seat.card), is_fresh=False)
         assert house.gate.admit(knocks("ace")) is None
 
     def test_a_resume_that_succeeds_does_not(self) -> None:
         house = House()
         seat = house.enter("ace")
         house.lose(seat)
-        house.gate.take(hello(seat.card), is_fresh=False)
+        house.take(hello(seat.card), is_fresh=False)
         seat.holder = object()
-        house.gate.note(seat)
         assert house.gate.admit(knocks("ace")) == 409
 
     def test_in_the_same_room_which_lives_on(self) -> None:
         house = House()
         seat = house.enter("ace")
         house.lose(seat)
-        room, replaced = house.gate.take(knocks("ACE", who="ace"), is_fresh=True)
-        assert replaced == (room, seat.session)
+        newer, replaced = house.take(knocks("ACE", who="ace"), is_fresh=True, of=card("ACE"))
+        assert replaced is seat
+        assert newer.room is seat.room
         assert (house.made, house.emptied) == ([""], [])
         # What the old connection's loop still does is too late.
         house.gate.release(seat)
-        house.gate.note(seat)
         assert house.gate.admit(knocks("ace", who="eve")) == 409
         assert house.gate._members[""] == 1
 
@@ -355,10 +363,9 @@ class TestReplacement:
         house = House()
         seat = house.enter("ace", "den")
         house.lose(seat)
-        room, replaced = house.gate.take(knocks("ace"), is_fresh=True)
-        assert replaced is not None
-        assert (replaced[0].name, replaced[1]) == ("den", seat.session)
-        assert room.name == ""
+        newer, replaced = house.take(knocks("ace"), is_fresh=True)
+        assert replaced is seat
+        assert (seat.room.name, newer.room.name) == ("den", "")
         assert [empty.name for empty in house.emptied] == ["den"]
         assert house.gate._members == {"": 1}
 
@@ -426,9 +433,9 @@ class TestRooms:
         house = House()
         room = make_room()
         of = card("ace")
-        away = Seat(MemberId(1), of, None, Cursor(Seq(0), Seq(0)))
+        away = Seat(of, room, None)
         house.gate.restore(room, [away])
-        assert house.gate.take(hello(of), is_fresh=False) == (room, None)
+        assert house.take(hello(of), is_fresh=False) == (away, None)
         assert house.gate.admit(knocks("ace", who="eve")) == 409
         assert house.gate.admit(knocks("ace")) is None
 

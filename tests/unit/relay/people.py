@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from dataclasses import dataclass
 
-import server
 from common.crypto import card as cards
 from common.crypto import ticket
 from common.crypto.card import Card
@@ -14,6 +14,8 @@ from common.crypto.identity import Identity
 from common.crypto.primitives import CardKey
 from common.crypto.transcript import Transcript
 from common.log.memory import MemoryLog
+from common.relay.room import Room, Seat
+from common.relay.rules import Rules
 from common.wire import records
 from common.wire.records import (
     CARD_BYTES,
@@ -64,8 +66,8 @@ def hello(of: Card, room: str = "") -> Hello:
 class Member:
     """A seat, its connection, and what was delivered to it."""
 
-    room: server.Room
-    seat: server.Seat
+    room: Room
+    seat: Seat
     holder: object
     replies: list[Delivered]
 
@@ -114,21 +116,22 @@ class Member:
             bytes(64), log_id or self.room._log.log_id, Seq(seq), Seq(mail_seq), named.encoded
         )
         holder = object()
-        seat, (welcome,) = self.room.resume(holder, named, join, now, AT_MS)
-        assert seat is self.seat
+        (welcome,) = self.room.resume(self.seat, holder, named, join, now, AT_MS)
         self.holder = holder
         return Welcome.decode(decode_delivered(welcome[2:]).body)
 
 
-def make_room(*, grace_s: float = 120.0) -> server.Room:
+def make_room(*, grace_s: float = 120.0) -> Room:
     """An empty room."""
-    return server.Room("", ROOM_ID, MemoryLog(secrets.token_bytes(16)), grace_s)
+    log = MemoryLog(secrets.token_bytes(16))
+    return Room("", ROOM_ID, log, grace_s, Rules(), threading.Lock())
 
 
-def seat(room: server.Room, name: str, *, of: Card | None = None) -> Member:
+def seat(room: Room, name: str, *, of: Card | None = None) -> Member:
     """Seat a fresh member."""
     holder = object()
-    taken, replies = room.join(holder, of or card(name), T, AT_MS)
+    taken = Seat(of or card(name), room, holder)
+    replies = room.join(taken, T, AT_MS)
     return Member(room, taken, holder, [decode_delivered(frame[2:]) for frame in replies])
 
 

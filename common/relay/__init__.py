@@ -1,0 +1,1 @@
+"""What decides for a room at the relay: values in, values out."""
