@@ -47,7 +47,6 @@ try:
         Refused,
         TermchatError,
         Unauthentic,
-        UsageError,
     )
     from common.log.memory import MemoryLog
     from common.log.sqlite import Store, StoredLog
@@ -1887,7 +1886,7 @@ def main(argv: list[str]) -> int:
         listeners = listen(settings.hosts, settings.port)
     except TermchatError as problem:
         sys.stderr.write(f"{problem}\n")
-        return 2 if isinstance(problem, UsageError) else 1
+        return problem.exit_code
     except KeyboardInterrupt:  # at a question, or before the console takes signals
         return 130
     for warning in settings.warnings:

@@ -1,4 +1,4 @@
-"""Every exception of the project, in one tree.
+"""Every exception of the project, in one tree, and the exit codes.
 
 `str(error)` is one sentence fit for a status bar and holds no secret. DESIGN.md 8 says where each
 kind stops.
@@ -6,17 +6,33 @@ kind stops.
 
 from __future__ import annotations
 
+# How a program ends (UX.md 8, 13).
+EXIT_FAILED = 1  # something was not delivered, a file cannot be used, or nobody can listen there
+EXIT_USAGE = 2
+EXIT_REFUSED = 3
+EXIT_UNREACHABLE = 4
+EXIT_KEY_CHANGED = 5  # all was sent, but not to somebody here whose key has changed
+EXIT_INTERRUPTED = 130
+
 
 class TermchatError(Exception):
-    """Root of every exception this project raises on purpose."""
+    """Root of every exception this project raises on purpose.
+
+    Attributes:
+        exit_code: of a program that this keeps from its work.
+    """
+
+    exit_code = EXIT_FAILED
 
 
 class UsageError(TermchatError):
-    """A wrong flag, setting or command; exit 2."""
+    """A wrong flag, setting or command."""
+
+    exit_code = EXIT_USAGE
 
 
 class FileError(TermchatError):
-    """A private or stored file cannot be used; exit 1."""
+    """A private or stored file cannot be used."""
 
 
 class ProtocolError(TermchatError):

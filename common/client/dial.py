@@ -8,100 +8,19 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from common import config
 from common.errors import FileError, UsageError
-from common.view.view import Outcome, View
+from common.view.view import View
+
+if TYPE_CHECKING:  # it is imported in a function, once the first frame is drawn
+    from common.member.member import Member
 
 ROOT: Final = Path(__file__).parents[2]
 """Where client.py lies."""
-
-
-class Member(Protocol):
-    """What the loop knows of `common.member.desk`, which is imported after the first frame."""
-
-    host: str
-    port: int
-    is_secure: bool
-    unix_path: str
-    wants_dial: bool
-    exit_code: int | None
-    last_words: str
-
-    @property
-    def fd(self) -> int | None:
-        """Of the connection, once there is one."""
-
-    @property
-    def is_full(self) -> bool:
-        """Whether so much is on its way that no more should be typed."""
-
-    @property
-    def is_writing(self) -> bool:
-        """Whether the socket has not taken all there is."""
-
-    def is_reading(self, now: float) -> bool:
-        """Whether to wait for the socket."""
-
-    def deadline(self, now: float) -> float | None:
-        """Return when `tick` is next wanted."""
-
-    def tick(self, now: float) -> None:
-        """Let time pass."""
-
-    def act(self, outcome: Outcome, now: float) -> None:
-        """Do what was asked at the terminal."""
-
-    def woke(self, now: float) -> None:
-        """See whether the connection has outlived a sleep."""
-
-    def read(self, now: float) -> None:
-        """Take what the socket has."""
-
-    def open_records(self, now: float, stop_s: float, has_keys: Callable[[], bool]) -> None:
-        """Open what was received, one record at least, until then or until a key is pressed."""
-
-    def send(self, now: float) -> None:
-        """Hand the socket what must leave now."""
-
-    def show_status(self, now: float) -> None:
-        """Tell the view where we stand, if that has changed."""
-
-    def stretch(self) -> bytes:
-        """Return the psk; for the thread that dials, since it takes long."""
-
-    def dialling(self) -> None:
-        """Note that the loop does what `wants_dial` says."""
-
-    def dialled(self, psk: bytes) -> None:
-        """Note that an attempt to connect begins with this psk."""
-
-    def attach(self, sock: socket.socket | TlsSock, now: float) -> None:
-        """Begin to join on a socket that is connected."""
-
-    def failed(self, problem: str, now: float) -> None:
-        """Note that there is no connection, and why."""
-
-    def unreachable(self, why: str, now: float) -> None:
-        """Note that no address could be connected to."""
-
-    def quit(self, goodbye: str) -> None:
-        """Leave: the goodbye first if it can be said."""
-
-    def interrupt(self) -> None:
-        """Leave a line mode at once, with its words."""
-
-    def hang_up(self, now: float) -> None:
-        """The terminal is gone: what can be said without waiting is said."""
-
-    def input_ended(self, now: float) -> None:
-        """Nobody can type any more: what was typed still goes out, then we leave."""
-
-    def close(self) -> None:
-        """Let go of the socket; what the link still has to say is tried once."""
 
 
 class Prepared(NamedTuple):
@@ -197,21 +116,21 @@ def make_member(settings: config.ClientConfig, view: View) -> Member:
 
         key = ticket.parse(settings.ticket).key
         # Stretching a password takes as long as the other imports, and needs no GIL.
-        importing = threading.Thread(target=_import_desk, name="import", daemon=True)
+        importing = threading.Thread(target=_import_member, name="import", daemon=True)
         importing.start()
         psk = ticket.derive_psk(settings.offered_password, key)
         # Beside an import that fails, ours would find half a module, not what is missing.
         importing.join()
 
-        from common.member.desk import Desk
+        from common.member.member import Member
     today = time.strftime("%Y-%m-%d")
-    return Desk(settings, os.environ, view, time.monotonic, at_ms, today, lambda: psk)
+    return Member(settings, os.environ, view, time.monotonic, at_ms, today, lambda: psk)
 
 
-def _import_desk() -> None:
+def _import_member() -> None:
     # Whoever imports it next is told what is missing.
     with contextlib.suppress(ImportError):
-        import common.member.desk  # noqa: F401
+        import common.member.member  # noqa: F401
 
 
 @contextlib.contextmanager
@@ -235,12 +154,13 @@ def addresses_of(member: Member) -> list[tuple[int, Any]]:
         OSError: if the name is not known; or UnicodeError, if it can be none.
         UsageError: if this system has no such sockets.
     """
-    if not member.unix_path:
-        found = socket.getaddrinfo(member.host, member.port, type=socket.SOCK_STREAM)
-        return [(family, address) for family, _, _, _, address in found]
+    address = member.address
+    if not address.unix_path:
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        return [(family, where) for family, _, _, _, where in found]
     if not hasattr(socket, "AF_UNIX"):
         raise UsageError("This system has no unix sockets. Use ws://HOST:PORT/.")
-    return [(socket.AF_UNIX, member.unix_path)]
+    return [(socket.AF_UNIX, address.unix_path)]
 
 
 def tls_for(ca_file: str | None) -> Any:

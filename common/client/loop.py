@@ -12,11 +12,10 @@ import threading
 import time
 from collections import deque
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from common import config
 from common.client.dial import (
-    Member,
     Prepared,
     TlsSock,
     addresses_of,
@@ -25,11 +24,13 @@ from common.client.dial import (
     make_member,
     tls_for,
 )
-from common.client.words import EXIT_FAILED, EXIT_INTERRUPTED, exit_code
-from common.errors import TermchatError
+from common.errors import EXIT_FAILED, EXIT_INTERRUPTED, TermchatError
 from common.term.editor import Action
 from common.view.output import is_readable
 from common.view.view import Outcome, View
+
+if TYPE_CHECKING:  # the thread that dials imports it, and nothing here waits for that
+    from common.member.member import Member
 
 READ_BYTES: Final = 64 * 1024
 CONNECT_S: Final = 10.0
@@ -322,14 +323,14 @@ class Client:
         try:
             if member is None:
                 member = make_member(self._settings, self._view)
-            psk = member.stretch()
-            if member.is_secure and tls is None:
+            psk = member.passwords.stretch()
+            if member.address.is_secure and tls is None:
                 tls = tls_for(self._settings.ca_file)
             addresses = addresses_of(member)
         except TermchatError as refusal:
-            failure = (str(refusal), exit_code(refusal))
+            failure = (str(refusal), refusal.exit_code)
         except (OSError, UnicodeError):
-            host = member.host if member is not None else ""
+            host = member.address.host if member is not None else ""
             problem = f"{host} is not known. Check the address, and your connection."
         except Exception as broken:  # noqa: BLE001 - the loop tells of it, once it knows
             self._broken_dial = broken
@@ -358,7 +359,7 @@ class Client:
         if prepared.attempt != self._attempt or member.fd is not None:
             return
         if prepared.psk:
-            member.dialled(prepared.psk)
+            member.passwords.psk = prepared.psk
         if prepared.problem:
             member.failed(prepared.problem, now)
             return
@@ -407,11 +408,11 @@ class Client:
             return
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if not member.is_secure:
+        if not member.address.is_secure:
             member.attach(sock, now)
             return
         self._sock = self._tls.wrap_socket(
-            sock, server_hostname=member.host, do_handshake_on_connect=False
+            sock, server_hostname=member.address.host, do_handshake_on_connect=False
         )
         self._shake_hands(self._sock, member, now)
 
@@ -432,12 +433,11 @@ class Client:
             self._forget_fd(sock.fileno())
             self._sock = None
             sock.close()
-            sentence = f"{member.host} does not speak TLS. Is it ws://, or another port?"
+            host = member.address.host
+            sentence = f"{host} does not speak TLS. Is it ws://, or another port?"
             if isinstance(problem, ssl.SSLCertVerificationError):
                 why = problem.verify_message.rstrip(".")
-                sentence = (
-                    f"The certificate of {member.host} is not valid here: {why}. See --cafile."
-                )
+                sentence = f"The certificate of {host} is not valid here: {why}. See --cafile."
             member.failed(sentence, now)
             return
         self._forget_fd(sock.fileno())

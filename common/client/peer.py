@@ -7,28 +7,79 @@ import errno
 import os
 import signal
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from common import config, files, names
-from common.client import stage
-from common.client.dial import ROOT, Member, at_ms, packages
-from common.client.loop import Client
-from common.client.views import choose_view
-from common.client.words import EXIT_FAILED, print_row, say, say_last
-from common.errors import FileError, UsageError
-from common.view.output import is_terminal
+from common.client.dial import ROOT, at_ms, packages
+from common.errors import EXIT_FAILED, FileError, UsageError
+from common.view.output import is_terminal, print_row, say
 from common.view.view import View
+
+if TYPE_CHECKING:  # what needs packages is imported once it is known that they are here
+    from common.member.member import Member
+    from common.member.peering import Doorkeeper
 
 _T = TypeVar("_T")
 
 ANSWER_BYTES: Final = 1024
 
 
-def peer_mode(settings: config.ClientConfig, peer: config.PeerConfig) -> int:
-    """Talk without a server: whoever listens runs the relay too (PROTOCOL.md 2, peer to peer).
+class Chat:
+    """A chat without a server, as the client runs it."""
+
+    def __init__(
+        self,
+        settings: config.ClientConfig,
+        peer: config.PeerConfig,
+        psk: bytes,
+        doorkeeper: Doorkeeper | None,
+    ) -> None:
+        """Prepare; who listens has a doorkeeper.
+
+        Args:
+            psk: 32 bytes.
+        """
+        self.settings = settings
+        self.has_crashed = False
+        self._peer = peer
+        self._psk = psk
+        self._doorkeeper = doorkeeper
+
+    def make_member(self, view: View) -> Member:
+        """Return who talks in it.
+
+        Raises:
+            FileError: if a file cannot be used.
+        """
+        from common.member.member import Member
+        from common.member.peering import Peering
+
+        policy = Peering(view, at_ms, self._peer, self._doorkeeper)
+        today = time.strftime("%Y-%m-%d")
+        clock, psk = time.monotonic, self._psk
+        member = Member(self.settings, os.environ, view, clock, at_ms, today, lambda: psk, policy)
+        if self._doorkeeper is not None:
+            self._doorkeeper.uplink = member.uplink
+        return member
+
+    def crashed(self) -> None:
+        """End the client: its relay is dead."""
+        self.has_crashed = True
+        signal.raise_signal(signal.SIGTERM)
+
+    def exit_code(self, code: int) -> int:
+        """Return how the client ends, if it would end so by itself."""
+        if not self.has_crashed:
+            return code
+        say("The relay in this program broke, so nobody could be reached any more.")
+        return EXIT_FAILED
+
+
+@contextlib.contextmanager
+def peering(settings: config.ClientConfig, peer: config.PeerConfig) -> Iterator[Chat]:
+    """Ask what is not known, and run the relay of whoever listens as long as the chat lasts.
 
     Raises:
         UsageError: if a setting is wrong, or a package is missing.
@@ -38,75 +89,40 @@ def peer_mode(settings: config.ClientConfig, peer: config.PeerConfig) -> int:
         # Here, as all that the first frame does not need.
         from common.crypto import ticket
         from common.crypto.identity import RelayKey
-        from common.member.peering import PeerDesk
+        from common.member.peering import Doorkeeper
     try:
         keys = ticket.peer_keys(ticket.parse_fernet_key(peer.fernet_key))
     except UsageError:
         where = f"fernet_key in [parameters] of {peer.file}"
         raise UsageError(f"{where} is not 32 bytes in base64. Copy it again.") from None
-    print_row(f"Your IP and port are: {_shown(peer.ip)}:{peer.port}")
+    print_row(f"Your IP and port are: {names.bracketed(peer.ip)}:{peer.port}")
     peer, host, port = _answers(peer)
     listener = _listener(peer) if peer.mode == "listen" else None
-    key = RelayKey.from_private(keys.static_private).public
-    invitation = ticket.encode(ticket.Ticket(key, keys.secret, host, port))
+    key = RelayKey.from_private(keys.static_private)
+    invitation = ticket.encode(ticket.Ticket(key.public, keys.secret, host, port))
     # A password that is given, though empty, is never asked for.
     settings = settings._replace(ticket=invitation, password="", url="", room="")
-    view = choose_view(settings)
-    today = time.strftime("%Y-%m-%d")
-    desk = PeerDesk(
-        settings, peer, os.environ, view, time.monotonic, at_ms, today, lambda: keys.psk
-    )
     if listener is None:
-        return _run(settings, view, desk)
-    with _hosted(listener, keys.static_private, keys.psk, desk.judge, desk.joined) as has_crashed:
-        code = _run(settings, view, desk)
-    if has_crashed.is_set():
-        say("The relay in this program broke, so nobody could be reached any more.")
-        return EXIT_FAILED
-    return code
-
-
-def _run(settings: config.ClientConfig, view: View, member: Member) -> int:
-    """Run to the end, and say what remains to be said."""
-    with stage.taken(settings, view) as caught:
-        client = Client(settings, view, caught, member)
-        code = client.run()
-    say_last(client.details, client.last_words, say)
-    return code
-
-
-@contextlib.contextmanager
-def _hosted(
-    listener: socket.socket,
-    private: bytes,
-    psk: bytes,
-    judge: Callable[..., int | None],
-    joined: Callable[[bytes, str], None],
-) -> Iterator[threading.Event]:
-    """Run the relay of a client that listens; yields whether it has crashed."""
+        yield Chat(settings, peer, keys.psk, None)
+        return
     # Here, because who connects needs no server.py.
     import server
-    from common.crypto.identity import RelayKey
 
-    has_crashed = threading.Event()
-
-    def crash() -> None:
-        has_crashed.set()
-        signal.raise_signal(signal.SIGTERM)
-
+    doorkeeper = Doorkeeper()
+    chat = Chat(settings, peer, keys.psk, doorkeeper)
     relay = server.Server(
         config.ServerConfig(rooms=0, rate=config.PEER_RATE),
-        RelayKey.from_private(private),
-        psk,
+        key,
+        keys.psk,
         [listener],
         lambda _: None,
-        crash,
-        also_judge=judge,
-        on_join=joined,
+        chat.crashed,
+        also_judge=doorkeeper.judge,
+        on_join=doorkeeper.joined,
     )
     relay.start()
     try:
-        yield has_crashed
+        yield chat
     finally:
         relay.stop()
 
@@ -169,13 +185,9 @@ def _listener(peer: config.PeerConfig) -> socket.socket:
                 why = f"Port {peer.port} needs more rights than we have. Change port in {where}."
             case _:
                 told = problem.strerror or str(problem)
-                at = f"{_shown(peer.ip)}:{peer.port}"
+                at = f"{names.bracketed(peer.ip)}:{peer.port}"
                 why = f"Cannot listen at {at}: {told}. Change ip or port in {where}."
         raise FileError(why) from None
-
-
-def _shown(ip: str) -> str:
-    return f"[{ip}]" if ":" in ip else ip
 
 
 def _ask(question: str, parse: Callable[[str], _T]) -> _T:

@@ -70,7 +70,7 @@ class Sealed(NamedTuple):
 
 
 class SendChain:
-    """One of our chains, owned by a Conversation, which says who holds it and when it ends.
+    """One of our chains, owned by an Outbox, which says who holds it and when it ends.
 
     Attributes:
         number: of the chain, from 1, across all dests of a session.
@@ -142,7 +142,7 @@ class SendChain:
 class ReceiveChains:
     """The current and the pending chain of one sender for one dest (PROTOCOL.md 5.2).
 
-    Owned by a Conversation, which drops it at the sender's LEAVE.
+    Owned by a Reader, which drops it at the sender's LEAVE.
     """
 
     __slots__ = ("_current", "_origin", "_pending", "_scope", "_sender")

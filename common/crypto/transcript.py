@@ -13,7 +13,7 @@ KEPT_RECORDS = 4352
 class Transcript:
     """H of one log as far as its owner has read it (PROTOCOL.md 4.4).
 
-    Owned by a Room or a Conversation, which calls `join` or `leave` before it adds that record.
+    Owned by a Room or a Reader, which calls `join` or `leave` before it adds that record.
     """
 
     __slots__ = ("_kept", "_members", "_members_hash", "_seq")

@@ -1,280 +1,560 @@
-"""A typed line becomes an intent: say, message, send, trust, verify, search."""
+"""What is typed is done: a command is a row and a function.
+
+From its row follow parsing, prefixes, help, usage and what Tab completes. What begins with a slash
+and is none of ours may be an operator's order (UX.md 13), and everything else is said.
+"""
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final, NamedTuple
 
+from common import names
+from common.crypto import ticket
+from common.crypto.identity import safety_number
 from common.errors import UsageError
+from common.member import contents, sentences
+from common.member.events import Line
+from common.member.person import Person
+from common.member.trust import Grade, Standing
+from common.term.complete import Argument, Sources
+from common.view.view import MEANINGS, VALUES
 from common.wire import orders
 
-
-class _Bare:
-    """An intent that says all by its name."""
-
-    def __eq__(self, other: object) -> bool:
-        return type(other) is type(self)
-
-    def __hash__(self) -> int:
-        return hash(type(self))
-
-
-class Say(NamedTuple):
-    """Say a text to the room."""
-
-    text: str
-
-
-class Direct(NamedTuple):
-    """Say a text to one member."""
-
-    name: str
-    text: str
-
-
-class Reply(NamedTuple):
-    """Say a text to whoever wrote the last direct message."""
-
-    text: str
-
-
-class Help(NamedTuple):
-    """List commands, keys, or one command; "" for all."""
-
-    topic: str
-
-
-class Who(_Bare):
-    """List the members."""
-
-
-class Verify(NamedTuple):
-    """Show a safety number; with an answer, say that it was compared.
-
-    Attributes:
-        name: "" for one's own fingerprint.
-    """
-
-    name: str
-    answer: bool | None
-
-
-class Trust(NamedTuple):
-    """Pin a member's identity anew."""
-
-    name: str
-
-
-class Operate(NamedTuple):
-    """Ask the relay for what its operators may do."""
-
-    order: str
-
-    def __repr__(self) -> str:
-        """Hide it."""
-        return "Operate()"
-
-
-class Invite(NamedTuple):
-    """Print what the next client is to be started with.
-
-    Attributes:
-        is_fresh: whether with another SECRET than the one in use.
-    """
-
-    is_fresh: bool
-
-
-class Ignore(NamedTuple):
-    """Hide what a member says; "" lists whom we ignore."""
-
-    name: str
-
-
-class Unignore(NamedTuple):
-    """Show again what a member says; "" for everybody."""
-
-    name: str
-
-
-class Away(NamedTuple):
-    """Be away, for a reason or none."""
-
-    reason: str
-
-
-class Nick(NamedTuple):
-    """Go on under another name."""
-
-    name: str
-
-
-class TellPassword(NamedTuple):
-    """Change the relay's password, and tell it to all members."""
-
-    password: str
-
-    def __repr__(self) -> str:
-        """Hide it."""
-        return "TellPassword()"
-
-
-class Leave(NamedTuple):
-    """Leave the room, with a last text or none.
-
-    Attributes:
-        asks: whether to ask for the text first.
-    """
-
-    text: str
-    asks: bool = False
-
-
-class Find(NamedTuple):
-    """Mark a text in the history and go to it; "" repeats."""
-
-    text: str
-
-
-class ToUnread(_Bare):
-    """Go to the unread line."""
-
-
-class Clear(_Bare):
-    """Forget the history."""
-
-
-class Copy(NamedTuple):
-    """Print the last messages outside the screen."""
-
-    last: int
-    with_names: bool
-
-
-class Urls(_Bare):
-    """Print the last URLs outside the screen."""
-
-
-class Resend(_Bare):
-    """Say again what was reported as not sent."""
-
-
-class Drop(_Bare):
-    """Give up what was reported as not sent."""
-
-
-class Edit(_Bare):
-    """Edit the draft in an editor of the user's."""
-
-
-class Set(NamedTuple):
-    """Show the settings, or change one.
-
-    Attributes:
-        name: "" for all.
-        value: "" to show it.
-    """
-
-    name: str
-    value: str
-
-
-Intent = (
-    Say
-    | Direct
-    | Reply
-    | Help
-    | Who
-    | Verify
-    | Trust
-    | Operate
-    | Invite
-    | Ignore
-    | Unignore
-    | Away
-    | Nick
-    | TellPassword
-    | Leave
-    | Find
-    | ToUnread
-    | Clear
-    | Copy
-    | Urls
-    | Edit
-    | Set
-    | Resend
-    | Drop
-)
+Words = tuple[str, ...]
+Completes = Argument | Sequence[str] | Callable[[Person], Sequence[str]]
+
+COPIED: Final = 50
+PRIVATE: Final = ("/msg", "/r", orders.PASSWORD)
+_SAYING: Final = ("/msg", "/r", "/me")
 
 
 class Command(NamedTuple):
-    """One command, as `/help` shows it.
+    """One command.
 
     Attributes:
+        name: with its slash.
+        arguments: how they are written.
+        meaning: for `/help`.
+        do: carries it out; what `read` returned follows the person.
+        read: takes what stands behind the name, stripped, and the whole line; None if it is wrong.
+        completes: what Tab completes, argument by argument; the last stands for all that follow.
         is_whole: whether it must be typed out: a slip of the finger would cost too much.
-        needs_screen: whether line mode has no use for it.
+        needs_history: whether a view without a history has no use for it.
         is_listed: False if the row of another names it: the list fits a terminal of 24 rows.
+        keeps_away: whether who is away stays so.
     """
 
     name: str
-    usage: str
+    arguments: str
     meaning: str
+    do: Callable[..., None]
+    read: Callable[[str, str], Words | None]
+    completes: Sequence[Completes] = ()
     is_whole: bool = False
-    needs_screen: bool = False
+    needs_history: bool = False
     is_listed: bool = True
+    keeps_away: bool = False
+
+    @property
+    def usage(self) -> str:
+        """How it is typed."""
+        return f"{self.name} {self.arguments}".rstrip()
 
 
-COMMANDS = (
-    Command("/help", "/help [topic]", "this list; /help keys; /help /who"),
-    Command("/who", "/who", "who is here, and how far each is trusted"),
-    Command("/msg", "/msg NAME TEXT", "says TEXT to NAME alone"),
-    Command("/r", "/r TEXT", "answers the last who wrote to you alone"),
-    Command("/me", "/me TEXT", "says what you do: * ace TEXT"),
-    Command(
-        "/verify",
-        "/verify [NAME [yes|no]]",
-        "the number to compare with NAME; then yes",
-    ),
-    Command("/trust", "/trust NAME", "accepts a changed identity key of NAME", is_whole=True),
-    Command("/invite", "/invite [new]", "KEY.SECRET for friends: keeps all others out"),
-    Command("/nick", "/nick NEW", "gives you another name", is_whole=True),
-    Command("/away", "/away [TEXT]", "tells that you are away, until you type"),
-    Command("/ignore", "/ignore [NAME]", "hides NAME; alone: lists. /unignore ends"),
-    Command("/unignore", "/unignore [NAME]", "shows NAME again; alone: everybody", is_listed=False),
-    Command("/find", "/find TEXT", "marks TEXT and goes to it; /find repeats", needs_screen=True),
-    Command("/unread", "/unread", "goes to the unread line", needs_screen=True),
-    Command(
-        "/copy",
-        "/copy [-t] [N]",
-        "the last N messages (-t: names). /url: URLs",
-        needs_screen=True,
-    ),
-    Command("/url", "/url", "prints the last 20 URLs", needs_screen=True, is_listed=False),
-    Command("/edit", "/edit", "opens what you typed in $VISUAL or $EDITOR", needs_screen=True),
-    Command("/clear", "/clear", "forgets the history", needs_screen=True),
-    Command("/set", "/set [NAME [VALUE]]", "shows or changes a setting"),
-    Command("/resend", "/resend", "says again what was not sent. /drop drops it"),
-    Command("/drop", "/drop", "gives up what was not sent", is_listed=False),
-    Command("/quit", "/quit [TEXT]", "leaves, saying TEXT first", is_whole=True),
+class Call(NamedTuple):
+    """A command, and what it is given."""
+
+    command: Command
+    given: Words
+
+    def __repr__(self) -> str:
+        """Hide what is given, which may be a password."""
+        return f"Call({self.command.name})"
+
+
+# --- Arguments.
+
+
+def _nothing(rest: str, _line: str) -> Words | None:
+    return None if rest else ()
+
+
+def _word(rest: str, _line: str) -> Words | None:
+    return (rest,) if len(rest.split()) == 1 else None
+
+
+def _maybe_word(rest: str, _line: str) -> Words | None:
+    return (rest,) if len(rest.split()) <= 1 else None
+
+
+def _maybe_text(rest: str, _line: str) -> Words | None:
+    return (rest,)
+
+
+def _whole_text(_rest: str, line: str) -> Words | None:
+    """Read a text of any rows, its blanks as they are."""
+    words = line.split(None, 1)
+    return (words[1],) if len(words) == 2 else None
+
+
+def _name_and_text(_rest: str, line: str) -> Words | None:
+    words = line.split(None, 2)
+    return (words[1], words[2]) if len(words) == 3 else None
+
+
+def _deed(rest: str, line: str) -> Words | None:
+    # On the wire it is a text that begins so; each client shows it as it likes.
+    return (f"/me {line.partition(' ')[2]}",) if rest else None
+
+
+def _verifying(rest: str, _line: str) -> Words | None:
+    words = rest.split()
+    if len(words) <= 1:
+        return (rest, "")
+    return (words[0], words[1]) if len(words) == 2 and words[1] in ("yes", "no") else None
+
+
+def _maybe_new(rest: str, _line: str) -> Words | None:
+    return (rest,) if rest in ("", "new") else None
+
+
+def _count(rest: str, _line: str) -> Words | None:
+    words = rest.split()
+    flag = "-t" if words[:1] == ["-t"] else ""
+    number = words[bool(flag) :] or [str(COPIED)]
+    return (number[0], flag) if len(number) == 1 and _is_count(number[0]) else None
+
+
+def _is_count(word: str) -> bool:
+    return word.isascii() and word.isdigit() and len(word) <= 6 and 0 < int(word) <= 100_000
+
+
+def _setting(rest: str, _line: str) -> Words | None:
+    name, _, value = rest.partition(" ")
+    return (name, value.strip())
+
+
+# --- Saying.
+
+
+def say(me: Person, text: str) -> None:
+    """Say a text to the room."""
+    _typed(me, me.conversation.say(text), text)
+
+
+def _typed(me: Person, line: int, text: str, to: str = "") -> None:
+    me.view.typed(line, text, to, me.at_ms())
+
+
+def direct(me: Person, name: str, text: str) -> None:
+    """Say a text to one member, or nothing to anybody."""
+    conversation = me.conversation
+    if names.key(name) == names.key(conversation.username):
+        raise UsageError(f"{name} is you. Nothing was sent.")
+    peer = conversation.find(name)
+    if peer is None:
+        raise UsageError(f"Nobody here is called {name}. Nothing was sent. /who lists who is.")
+    if not peer.is_trusted:
+        raise UsageError(f"{peer.name} is not trusted. Nothing was sent. /who says why.")
+    _typed(me, conversation.say(text, peer), text, peer.name)
+    if peer.away:
+        me.narrator.notice(sentences.away(peer, peer.away))
+
+
+def reply(me: Person, text: str) -> None:
+    """Say a text to whoever wrote to us alone, under the name they have now."""
+    if me.narrator.reply_to is None:
+        raise UsageError("Nobody has written to you alone yet. Nothing was sent.")
+    identity, name = me.narrator.reply_to
+    peers = me.conversation.peers.values()
+    found = [peer.name for peer in peers if peer.card.identity == identity]
+    # Whoever has the name by now may be another.
+    if name not in found and len(found) != 1:
+        raise UsageError(f"{name} is not here any more. Nothing was sent.")
+    direct(me, name if name in found else found[0], text)
+
+
+def resend(me: Person) -> None:
+    """Say again what was not sent: to those who are here now, and to whom it was meant for."""
+    conversation, unsent = me.conversation, me.leaving.unsent
+    if not unsent:
+        raise UsageError("There is nothing to resend.")
+    kept: list[Line] = []
+    total = len(unsent)
+    for line in list(unsent):
+        peer = conversation.find(line.to.name) if line.to else None
+        # Whoever has the name by now may be somebody else.
+        is_same = peer and line.to and peer.card.identity == line.to.card.identity
+        if line.to and not (is_same and peer and peer.is_trusted):
+            kept.append(line)
+            continue
+        number = conversation.say(line.text, peer)
+        # At once: `say` may refuse the next one, and this one would be said again.
+        unsent.remove(line)
+        me.view.untyped(line.number)
+        _typed(me, number, line.text, line.to.name if line.to else "")
+    absent = {line.to.name: "" for line in kept if line.to}
+    me.narrator.notice(sentences.resent(total - len(kept), list(absent)))
+
+
+def drop(me: Person) -> None:
+    """Give up what was not sent."""
+    unsent = me.leaving.unsent
+    if not unsent:
+        raise UsageError("There is nothing to drop.")
+    for line in unsent:
+        me.view.untyped(line.number)
+    me.narrator.notice(sentences.dropped(len(unsent)))
+    unsent.clear()
+
+
+# --- People.
+
+
+def who(me: Person) -> None:
+    """List the members."""
+    narrator = me.narrator
+    hidden = {identity: found.count for identity, found in narrator.ignored.items()}
+    rows = sentences.who(me.conversation, me.away, hidden, narrator.heard_s, me.clock())
+    narrator.rows(rows)
+
+
+def ignore(me: Person, name: str) -> None:
+    """Hide what a member says; "" lists whom we ignore."""
+    ignored = me.narrator.ignored
+    if not name:
+        counts = {found.name: found.count for found in ignored.values()}
+        me.narrator.rows([sentences.ignored(counts)])
+        return
+    peer = me.peer(name)
+    me.narrator.ignore(peer)
+    me.narrator.notice(f"{peer.name} is ignored, but for warnings. /unignore {peer.name} ends it.")
+
+
+def unignore(me: Person, name: str) -> None:
+    """Show again what a member says; "" for everybody."""
+    key, ignored = names.key(name), me.narrator.ignored
+    ended = {
+        identity: found
+        for identity, found in ignored.items()
+        if not name or names.key(found.name) == key
+    }
+    if not ended:
+        raise UsageError(f"You do not ignore {name or 'anybody'}.")
+    for identity in ended:
+        del ignored[identity]
+    counts = {found.name: found.count for found in ended.values()}
+    me.narrator.notice(sentences.shown_again(counts))
+
+
+def away(me: Person, reason: str) -> None:
+    """Be away, for a reason or none."""
+    reason = reason or sentences.AWAY
+    me.conversation.tell_away(reason)
+    me.away = reason
+    me.narrator.notice(sentences.own_away(reason))
+
+
+def nick(me: Person, name: str) -> None:
+    """Go on under another name."""
+    me.policy.check_rename()
+    if me.leaving.unsent:
+        raise UsageError("Not now: /resend or /drop what was not sent, then /nick again.")
+    me.renaming.begin(name, me.clock())
+
+
+# --- Trust.
+
+
+def verify(me: Person, name: str, answer: str) -> None:
+    """Show a safety number, or our own fingerprint; with an answer, note that it was compared."""
+    conversation, narrator = me.conversation, me.narrator
+    if not name or names.key(name) == names.key(conversation.username):
+        narrator.rows(sentences.own_fingerprint(conversation))
+        return
+    peer = me.peer(name)
+    number = safety_number(
+        conversation.identity.public, conversation.username, peer.card.identity, peer.name
+    )
+    if not answer:
+        me.shown_numbers.add(number)
+        narrator.rows(sentences.safety_number(conversation, peer, number))
+    elif answer == "no":
+        narrator.notice(f"{peer.name} stays as it was. Do not tell {peer.name} any secret.")
+    elif number not in me.shown_numbers:
+        raise UsageError(f"Compare the number first: /verify {peer.name}")
+    else:
+        conversation.verify(peer)
+        narrator.notice(sentences.pinned(peer, Grade.VERIFIED))
+
+
+def trust(me: Person, name: str) -> None:
+    """Pin a member's identity anew, once its name was typed again."""
+    peer, conversation = me.peer(name), me.conversation
+    if peer.standing is not Standing.CHANGED:
+        raise UsageError(f"The key of {peer.name} has not changed. Nothing was done.")
+    identity = peer.card.identity
+    me.narrator.rows(sentences.changed_keys(conversation, peer))
+
+    def confirmed(answer: str | None) -> None:
+        # Whoever is here under that name by now must still be the one who was shown.
+        now_here = conversation.find(peer.name)
+        is_same = now_here is not None and now_here.card.identity == identity
+        if now_here is None or not is_same or answer != peer.name:
+            me.narrator.notice(f"Nothing was changed: {peer.name} is not trusted.")
+            return
+        conversation.trust(now_here)
+        me.narrator.notice(sentences.pinned(now_here, Grade.TOFU))
+
+    me.ask(f"Type {peer.name} again to trust the new key: ", confirmed)
+
+
+def invite(me: Person, new: str) -> None:
+    """Print what friends start with, on a row of its own; new: with another SECRET."""
+    used = me.invitation.secret
+    if new or (used is None and me.fresh_secret is None):
+        me.fresh_secret = ticket.new_secret()
+    secret = me.fresh_secret or used
+    above, below = sentences.invitation(is_used=secret == used)
+    me.narrator.rows([above])
+    me.view.plain(ticket.encode(replace(me.invitation, secret=secret)), me.at_ms())
+    me.narrator.notice(below)
+
+
+# --- The relay.
+
+
+def operate(me: Person, line: str) -> None:
+    """Give an operator's order; the relay's answer is shown when it comes."""
+    _order(me, line)
+
+
+def tell_password(me: Person, password: str) -> None:
+    """Change the relay's password, if we may, and tell it to all members."""
+    contents.check(contents.Password(password))
+    order = _order(me, f"{orders.PASSWORD} {password}")
+    me.tell_password_after(order, password)
+
+
+def _order(me: Person, line: str) -> int:
+    me.policy.check_order()
+    order = orders.parse(line)
+    number = me.conversation.order(line)
+    if order.word == orders.PASSWORD:
+        # If it is refused, this is one wrong guess when we dial again.
+        me.passwords.told(me.conversation.identity.public, order.text)
+    return number
+
+
+# --- The view.
+
+
+def help_(me: Person, topic: str) -> None:
+    """List commands, keys, or one command."""
+    view = me.view
+    me.narrator.rows(help_rows(topic, view.keys_help, has_history=view.has_history))
+
+
+def help_rows(topic: str, keys: Sequence[str], *, has_history: bool) -> list[str]:
+    """Return the list of commands, of keys, or one command.
+
+    Raises:
+        UsageError: if there is no such command.
+    """
+    if topic == "keys":
+        return list(keys)
+    if topic:
+        name = topic if topic.startswith("/") else f"/{topic}"
+        if name in orders.FORMS and name not in _OURS:
+            rows = [f"{orders.usage(name)}: {orders.FORMS[name].meaning}. For operators"]
+            if name == orders.PASSWORD:
+                rows.append(f"{name} --tell NEW: the same, and tells NEW to all trusted members")
+            return rows
+        command = find(name)
+        return [f"{command.usage}: {command.meaning}"]
+    listed = [command for command in COMMANDS if command.is_listed]
+    shown = [command for command in listed if has_history or not command.needs_history]
+    cells = max(len(command.usage) for command in shown)
+    rows = [f"{command.usage:<{cells}}  {command.meaning}" for command in shown]
+    words = list(orders.FORMS)
+    rows.append(f"Operators (/help /kick): {' '.join(words[:7])}")
+    rows.append(" ".join(words[7:]))
+    return [*rows, "exit leaves, after a goodbye; //text says /text. Keys: /help keys"]
+
+
+def look_for(me: Person, text: str) -> None:
+    """Mark a text in the history and go to it; "" repeats."""
+    if not me.view.find(text):
+        what = f'"{text}" is' if text else "What you looked for is"
+        raise UsageError(f"{what} not in this history.")
+
+
+def to_unread(me: Person) -> None:
+    """Go to the unread line."""
+    if not me.view.to_unread():
+        raise UsageError("There is no unread line.")
+
+
+def copy(me: Person, count: str, flag: str) -> None:
+    """Print the last messages outside the screen; a flag: with names and times."""
+    me.view.copy(int(count), with_names=bool(flag))
+
+
+def copy_urls(me: Person) -> None:
+    """Print the last URLs outside the screen."""
+    me.view.copy_urls()
+
+
+def edit(me: Person) -> None:
+    """Edit the draft in an editor of the user's."""
+    me.view.edit()
+
+
+def clear(me: Person) -> None:
+    """Forget the history."""
+    me.view.clear()
+
+
+def set_(me: Person, name: str, value: str) -> None:
+    """Show the settings, or change one."""
+    options = me.view.options
+
+    def shown(name: str) -> str:
+        return f"{name} = {getattr(options, name) or '(none)'}"
+
+    if not name:
+        me.narrator.rows([f"{shown(each)}: {meaning}" for each, meaning in MEANINGS.items()])
+        return
+    allowed = VALUES.get(name, ())
+    if name not in MEANINGS:
+        raise UsageError(f"No setting {name}. /set lists them.")
+    if value and allowed and value not in allowed:
+        raise UsageError(f"Usage: /set {name} {'|'.join(allowed)}")
+    if value:
+        setattr(options, name, value)
+        me.view.apply_options()
+    me.narrator.notice(shown(name))
+
+
+# --- The end.
+
+
+def quit_(me: Person, goodbye: str) -> None:
+    """Leave the room, with a last text or none."""
+    me.renaming.drop()
+    me.leaving.quit(goodbye)
+
+
+def ask_and_quit(me: Person) -> None:
+    """Leave the room, once we were asked for a last text."""
+    me.narrator.show_leaving(None)  # whoever leaves has no time to wait
+
+    def answered(answer: str | None) -> None:
+        if answer is not None:
+            quit_(me, answer)
+
+    me.ask("Enter goodbye text (optional): ", answered)
+
+
+def _ignored_names(me: Person) -> Sequence[str]:
+    return [found.name for found in me.narrator.ignored.values()]
+
+
+def _topics(_me: Person) -> Sequence[str]:
+    return ["keys", *(command.name for command in COMMANDS)]
+
+
+_NAME, _TEXT = Argument.NAME, Argument.TEXT
+
+# A row is read as one.
+# fmt: off
+COMMANDS: Final = (
+    Command("/help", "[topic]", "this list; /help keys; /help /who",
+            help_, _maybe_text, (_topics,)),
+    Command("/who", "", "who is here, and how far each is trusted",
+            who, _nothing),
+    Command("/msg", "NAME TEXT", "says TEXT to NAME alone",
+            direct, _name_and_text, (_NAME, _TEXT)),
+    Command("/r", "TEXT", "answers the last who wrote to you alone",
+            reply, _whole_text, (_TEXT,)),
+    Command("/me", "TEXT", "says what you do: * ace TEXT",
+            say, _deed, (_TEXT,)),
+    Command("/verify", "[NAME [yes|no]]", "the number to compare with NAME; then yes",
+            verify, _verifying, (_NAME, ("yes", "no"))),
+    Command("/trust", "NAME", "accepts a changed identity key of NAME",
+            trust, _word, (_NAME,), is_whole=True),
+    Command("/invite", "[new]", "KEY.SECRET for friends: keeps all others out",
+            invite, _maybe_new, (("new",),)),
+    Command("/nick", "NEW", "gives you another name",
+            nick, _word, is_whole=True),
+    Command("/away", "[TEXT]", "tells that you are away, until you type",
+            away, _maybe_text, (_TEXT,), keeps_away=True),
+    Command("/ignore", "[NAME]", "hides NAME; alone: lists. /unignore ends",
+            ignore, _maybe_word, (_NAME,)),
+    Command("/unignore", "[NAME]", "shows NAME again; alone: everybody",
+            unignore, _maybe_word, (_ignored_names,), is_listed=False),
+    Command("/find", "TEXT", "marks TEXT and goes to it; /find repeats",
+            look_for, _maybe_text, (_TEXT,), needs_history=True),
+    Command("/unread", "", "goes to the unread line",
+            to_unread, _nothing, needs_history=True),
+    Command("/copy", "[-t] [N]", "the last N messages (-t: names). /url: URLs",
+            copy, _count, (("-t",),), needs_history=True),
+    Command("/url", "", "prints the last 20 URLs",
+            copy_urls, _nothing, needs_history=True, is_listed=False),
+    Command("/edit", "", "opens what you typed in $VISUAL or $EDITOR",
+            edit, _nothing, needs_history=True),
+    Command("/clear", "", "forgets the history",
+            clear, _nothing, needs_history=True),
+    Command("/set", "[NAME [VALUE]]", "shows or changes a setting",
+            set_, _setting, (tuple(MEANINGS), ("on", "off", "all"))),
+    Command("/resend", "", "says again what was not sent. /drop drops it",
+            resend, _nothing),
+    Command("/drop", "", "gives up what was not sent",
+            drop, _nothing, is_listed=False),
+    Command("/quit", "[TEXT]", "leaves, saying TEXT first",
+            quit_, _maybe_text, (_TEXT,), is_whole=True, keeps_away=True),
 )
+# fmt: on
 """In the order of `/help`."""
 
-COPIED = 50
-PRIVATE = ("/msg", "/r", "/password")
-_SAYING = ("/msg", "/r", "/me")
-_ANSWERS = {"yes": True, "no": False}
-_BARE: dict[str, Callable[[], Intent]] = {
-    "/unread": ToUnread,
-    "/url": Urls,
-    "/resend": Resend,
-    "/drop": Drop,
-    "/edit": Edit,
-    "/clear": Clear,
-}
+# What is done without a name of its own being typed.
+SAY: Final = Command("", "TEXT", "says TEXT", say, _maybe_text)
+ORDER: Final = Command("", "ORDER", "gives an order to the relay", operate, _maybe_text)
+TELL_PASSWORD: Final = Command(
+    "/password", "--tell NEW", "changes the password and tells it", tell_password, _maybe_text
+)
+EXIT: Final = Command("exit", "", "leaves", ask_and_quit, _nothing, keeps_away=True)
+
+_OURS: Final = frozenset(command.name for command in COMMANDS)
 
 
-def parse(line: str, *, is_literal: bool = False) -> Intent:
+# --- From a line to a command.
+
+
+def enter(me: Person, line: str, *, is_literal: bool) -> None:
+    """Do what was typed; is_literal: it was pasted.
+
+    Raises:
+        UsageError: if it cannot be; what somebody was meant to read is back in the input.
+        FileError: if a file cannot be used.
+    """
+    if is_secret(line):
+        me.view.forget_typed()
+    try:
+        command, given = parse(line, is_literal=is_literal)
+        command.do(me, *given)
+        if not command.keeps_away:
+            me.be_back(has_spoken=command.do is say)
+    except UsageError:
+        if says(line, is_literal=is_literal):
+            me.view.refill(line, is_literal=is_literal)
+        raise
+
+
+def parse(line: str, *, is_literal: bool = False) -> Call:
     """Read what was entered.
 
     Args:
@@ -289,25 +569,28 @@ def parse(line: str, *, is_literal: bool = False) -> Intent:
         is_odd = is_literal or not line.startswith("/")
         if is_odd or ("\n" in line and not _begins(first, _SAYING)):
             # Not what was typed: a password may be a part of its first word.
-            name = first if first in (*PRIVATE, *orders.WORDS) else "A command"
+            name = first if first in (*PRIVATE, *orders.FORMS) else "A command"
             raise UsageError(f"{name} begins what is typed, on one row. Nothing was sent.")
     elif is_literal or "\n" in line:
-        return Say(line.strip("\n"))
+        return Call(SAY, (line.strip("\n"),))
     if line.strip() == "exit":
-        return Leave("", asks=True)
+        return Call(EXIT, ())
     if line.strip() == "//exit":
-        return Say("exit")
+        return Call(SAY, ("exit",))
     if line.startswith("//"):
-        return Say(line[1:])
+        return Call(SAY, (line[1:],))
     if not line.startswith("/"):
-        return Say(line)
-    if line.split(None, 2)[:2] == ["/password", "--tell"]:
-        return TellPassword(_password(line))
+        return Call(SAY, (line,))
+    if line.split(None, 2)[:2] == [orders.PASSWORD, "--tell"]:
+        return Call(TELL_PASSWORD, (_password(line),))
     word, _, rest = line.partition(" ")
-    if word in orders.WORDS and (rest.strip() or word != "/who"):
-        orders.parse(line)
-        return Operate(line.strip())
-    return _intent(find(first if "\n" in line else word), rest.strip(), line.strip("\n"))
+    if word in orders.FORMS and (rest.strip() or word not in _OURS):
+        return Call(ORDER, (line.strip(),))
+    command = find(first if "\n" in line else word)
+    given = command.read(rest.strip(), line.strip("\n"))
+    if given is None:
+        raise UsageError(f"Usage: {command.usage}")
+    return Call(command, given)
 
 
 def _password(line: str) -> str:
@@ -344,14 +627,14 @@ def _first(line: str) -> str:
     return next(iter(line.split(None, 1)), "")
 
 
-def _begins(word: str, names: tuple[str, ...]) -> bool:
+def _begins(word: str, names_: tuple[str, ...]) -> bool:
     """Tell whether a word could be meant as one of these commands."""
-    return len(word) > 1 and any(name.startswith(word.casefold()) for name in names)
+    return len(word) > 1 and any(name.startswith(word.casefold()) for name in names_)
 
 
 def _is_guarded(word: str) -> bool:
     """Tell whether what follows must not be said to the room, however it came to be no command."""
-    is_order = word.casefold() in orders.WORDS and word.casefold() != "/who"
+    is_order = word.casefold() in orders.FORMS and word.casefold() not in _OURS
     return is_order or _begins(word, PRIVATE) or is_secret(word)
 
 
@@ -377,56 +660,23 @@ def find(word: str) -> Command:
     raise UsageError(f"No command {word if not close else 'of that name'}.{hint} /help lists them.")
 
 
-def _intent(command: Command, rest: str, line: str) -> Intent:
-    match command.name:
-        case "/help":
-            return Help(rest)
-        case "/who" if not rest:
-            return Who()
-        case "/msg" if len(words := line.split(None, 2)) == 3:
-            return Direct(words[1], words[2])
-        case "/r" if len(words := line.split(None, 1)) == 2:
-            return Reply(words[1])
-        case "/me" if rest:
-            # On the wire it is a text that begins so; each client shows it as it likes.
-            return Say(f"/me {line.partition(' ')[2]}")
-        case "/verify":
-            words = rest.split()
-            if len(words) <= 1:
-                return Verify(rest, None)
-            if len(words) == 2 and words[1] in _ANSWERS:
-                return Verify(words[0], _ANSWERS[words[1]])
-        case "/trust" if rest and len(rest.split()) == 1:
-            return Trust(rest)
-        case "/invite" if rest in ("", "new"):
-            return Invite(bool(rest))
-        case "/nick" if rest and len(rest.split()) == 1:
-            return Nick(rest)
-        case "/away":
-            return Away(rest)
-        case "/ignore" if len(rest.split()) <= 1:
-            return Ignore(rest)
-        case "/unignore" if len(rest.split()) <= 1:
-            return Unignore(rest)
-        case "/find":
-            return Find(rest)
-        case "/unread" | "/url" | "/edit" | "/clear" | "/resend" | "/drop" if not rest:
-            return _BARE[command.name]()
-        case "/copy":
-            words = rest.split()
-            with_names = words[:1] == ["-t"]
-            number = words[with_names:] or [str(COPIED)]
-            if len(number) == 1 and _is_count(number[0]):
-                return Copy(int(number[0]), with_names)
-        case "/set":
-            name, _, value = rest.partition(" ")
-            return Set(name, value.strip())
-        case "/quit":
-            return Leave(rest)
-        case _:
-            pass
-    raise UsageError(f"Usage: {command.usage}")
+# --- Tab.
 
 
-def _is_count(word: str) -> bool:
-    return word.isascii() and word.isdigit() and len(word) <= 6 and 0 < int(word) <= 100_000
+def sources(me: Person) -> Sources:
+    """Return what Tab completes with now."""
+
+    def offered(completes: Completes) -> Argument | Sequence[str]:
+        return completes(me) if callable(completes) else completes
+
+    here = me.narrator.names_here()
+    commands = {c.name: tuple(offered(each) for each in c.completes) for c in COMMANDS}
+    reply_to = me.narrator.reply_to[1] if me.narrator.reply_to is not None else ""
+    return Sources(here, commands | _ORDERS, reply_to if reply_to in here else "")
+
+
+_ORDERS: Final[dict[str, Sequence[Argument | Sequence[str]]]] = {
+    word: (Argument.NAME, ()) if form.arguments.startswith("NAME") else ()
+    for word, form in orders.FORMS.items()
+    if word not in _OURS
+}

@@ -6,6 +6,7 @@ out with a wrong one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 MOST_TOLD: Final = 4
@@ -13,14 +14,17 @@ MOST_TOLD: Final = 4
 
 
 class Passwords:
-    """Owned by a desk; in memory only.
+    """Owned by a member; in memory only.
 
     Attributes:
         trying: what the present or last attempt shows.
+        psk: of that, once it was stretched.
     """
 
-    def __init__(self, own: str) -> None:
+    def __init__(self, own: str, derive_psk: Callable[[str], bytes]) -> None:
         self.trying = own
+        self.psk: bytes | None = None
+        self._derive_psk = derive_psk
         self._own = own
         # By identity, the newest last.
         self._told: dict[bytes, str] = {}
@@ -28,7 +32,7 @@ class Passwords:
 
     def typed(self, password: str) -> None:
         """Take what our user gave as an answer."""
-        self._own = password
+        self._own, self.psk = password, None
 
     def told(self, teller: bytes, password: str) -> None:
         """Take what a member told; each identity has one, and none takes ours out of the list."""
@@ -40,8 +44,14 @@ class Passwords:
     def next(self) -> str:
         """Choose what to try: the newest told first, what was good the last time at the end."""
         untried = self._untried()
-        self.trying = self._own if untried is None else untried
+        before, self.trying = self.trying, self._own if untried is None else untried
+        if self.trying != before:
+            self.psk = None
         return self.trying
+
+    def stretch(self) -> bytes:
+        """Return the psk of what is tried; for the thread that dials, since it takes long."""
+        return self.psk or self._derive_psk(self.trying)
 
     def refused(self) -> bool:
         """Note that it was refused, and tell whether another is worth trying at once.

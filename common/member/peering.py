@@ -1,28 +1,29 @@
-"""A desk for two people, or a few, without a server: who ends whom, and the small program's words.
+"""What differs without a server, for two people or a few (PROTOCOL.md 2, peer to peer).
 
-PROTOCOL.md 2, peer to peer. The listener's program is the relay too, and its member is the first.
-In line mode the rows are those of the small program this grew from (UX.md 8); a screen shows the
-same events as ever.
+The listener's program is the relay too, and its member is the first: its LEAVE ends the others. In
+line mode the rows are those of the small program this grew from (UX.md 8); a screen shows the same
+events as ever.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
 from common import config
 from common.errors import Refused, UsageError
 from common.member import sentences
-from common.member.conversation import Came, Event, Joined, Left, Noticed, Phase
-from common.member.desk import EXIT_FAILED, EXIT_REFUSED, Desk
-from common.view.lines import Lines
-from common.view.view import Message, View
+from common.member.conversation import Conversation
+from common.member.events import Joined, Peer
+from common.member.policy import Policy
+from common.member.uplink import Address, Uplink
+from common.view.view import Message, Presence, View
 from common.wire.records import Hello, MemberId, Reason
 
 FIRST: Final = MemberId(1)
 """The listener's number: its relay lets nobody in before it."""
 CLOSED: Final = "Connection closed by peer."
+WAITING: Final = "Waiting for a peer."
 
 
 def greeting(name: str) -> str:
@@ -30,40 +31,22 @@ def greeting(name: str) -> str:
     return f"WELCOME Welcome to the chat! I am {name}"
 
 
-class PeerDesk(Desk):
-    """A desk of peer mode; owned by the client's loop, but for what its relay's loops call."""
+class Doorkeeper:
+    """Who may come in at the relay of a client that listens; its loops call it.
 
-    def __init__(
-        self,
-        settings: config.ClientConfig,
-        peer: config.PeerConfig,
-        environ: Mapping[str, str],
-        view: View,
-        clock: Callable[[], float],
-        at_ms: Callable[[], int],
-        today: str,
-        psk: Callable[[], bytes],
-    ) -> None:
-        """Prepare, as a desk does.
+    They read one attribute and write one key.
+    """
 
-        Raises:
-            UsageError: if the address cannot be used.
-            FileError: if a file cannot be.
-        """
-        super().__init__(settings, environ, view, clock, at_ms, today, psk)
-        self._where = f"[parameters] of {peer.file}"
-        self._is_listener = peer.mode == "listen"
-        self._is_plain = isinstance(view, Lines)
-        self._listener = b""  # its identity, to those who connect
+    def __init__(self) -> None:
+        self.uplink: Uplink | None = None
+        """Of the listener's own member, once there is one."""
         self._addresses: dict[bytes, str] = {}
-        self._goodbye = 0
-        self._conversation.messages_s = config.PEER_RATE
-
-    # --- What our own relay asks, from its loops.
 
     def judge(self, hello: Hello) -> int | None:
-        """Return the status that refuses a HELLO at our relay, or None (PROTOCOL.md 2)."""
-        conversation = self._conversation
+        """Return the status that refuses a HELLO at our relay, or None."""
+        if self.uplink is None:
+            return 503
+        conversation = self.uplink.conversation
         if hello.identity == conversation.identity.public:
             return None if hello.session == conversation.hello().session else 409
         # Whoever came before us would pass for the listener, whose LEAVE ends the others.
@@ -73,87 +56,129 @@ class PeerDesk(Desk):
         """Note where a member has come from."""
         self._addresses[session] = address
 
-    # --- What happens.
+    def forget(self, session: bytes) -> str:
+        """Return where a member has come from, and keep that no longer."""
+        return self._addresses.pop(session, "")
 
-    def quit(self, goodbye: str) -> None:
-        """Leave as a desk does; the goodbye is no CHAT message."""
-        can_say = self._conversation.phase in (Phase.CATCHING_UP, Phase.LIVE)
-        if goodbye.strip() and can_say and self._leave_by_s is None:
-            self._goodbye = self._conversation.say(goodbye)
-            goodbye = ""
-        super().quit(goodbye)
 
-    def _operate(self, order: str) -> None:
-        """Refuse an order here: the relay's answer would be a notice, which is not shown."""
+class Peering(Policy):
+    """The policy of peer mode."""
+
+    messages_s = config.PEER_RATE
+    # A peer's relay says only that it stops, which its LEAVE has told.
+    hears_notices = False
+
+    def __init__(
+        self,
+        view: View,
+        at_ms: Callable[[], int],
+        peer: config.PeerConfig,
+        doorkeeper: Doorkeeper | None = None,
+    ) -> None:
+        """Tell this view; who listens has a doorkeeper."""
+        super().__init__(view, at_ms)
+        self._where = f"[parameters] of {peer.file}"
+        self._is_plain = view.greets
+        self._doorkeeper = doorkeeper
+        self._listener = b""  # its identity, to those who connect
+
+    # --- What is refused.
+
+    def refused(self, refusal: Refused, username: str) -> str:
+        """Say what a refusal means; names file, section and value."""
+        match refusal.status:
+            case 401:
+                why = f"wrong key. fernet_key in {self._where} must be the same on both machines."
+            case 409:
+                why = (
+                    f"the name {username} is in use, or both sides have one home folder. "
+                    f"Change username in {self._where}, or give --home."
+                )
+            case _:
+                return super().refused(refusal, username)
+        return (
+            f"{why[:1].upper()}{why[1:]}" if refusal.authentic else f"The network answered: {why}"
+        )
+
+    def unreachable(self, address: Address, why: str) -> str:
+        """Say that no address could be connected to."""
+        return (
+            f"Cannot reach {address.place}: {why}. Is the peer listening there? "
+            f"It must be the ip and port in [parameters] of its {config.FILE}."
+        )
+
+    def check_order(self) -> None:
+        """Refuse every order: nobody is an operator here."""
         raise UsageError("Without a server nobody is in charge. Nothing was changed.")
 
-    def _show(self, event: Event) -> None:
-        if isinstance(event, Left):
-            # One that resumed has come from somewhere again, and was shown before.
-            self._addresses.pop(event.peer.card.session, None)
-        match event:
-            case Came():
-                self._came(event)
-            case Left(reason=Reason.LEFT):
-                self._left(event)
-            case Noticed():
-                pass  # a peer's relay says only that it stops, which its LEAVE has told
-            case _:
-                super()._show(event)
+    def check_rename(self) -> None:
+        """Refuse the listener another name: its session ends everybody's."""
+        if self._doorkeeper is not None:
+            raise UsageError(
+                "Who listens keeps the name, since leaving it would end the chat of the others. "
+                f"Leave, and change username in {self._where}."
+            )
 
-    def _came(self, event: Came) -> None:
-        conversation, peer = self._conversation, event.peer
-        host, _, port = self._addresses.pop(peer.card.session, "").rpartition(":")
-        if self._is_plain and host:
-            self._plain(f"Connected by {(host.strip('[]'), int(port))}")
-        if self._is_plain and self._is_listener and len(conversation.peers) == 1:
-            self._compare_name(peer)
-        else:
-            super()._show(event)
-        if self._is_listener and peer.is_trusted:
-            content = greeting(conversation.username)
-            with contextlib.suppress(UsageError):  # we are leaving, or thousands of lines wait
-                line = conversation.say(content, peer)
-                self._view.typed(line, content, peer.name, self._at_ms())
+    # --- What follows from who comes and goes.
 
-    def _left(self, event: Left) -> None:
-        is_last = not self._conversation.peers
-        ends_us = event.peer.card.identity == self._listener
-        if self._is_plain and (self._is_listener or ends_us):
-            self._plain(CLOSED)
-        if not (self._is_plain and (is_last or ends_us)):
-            super()._show(event)
-        if self._is_plain and self._is_listener and is_last:
-            self._plain("Waiting for a peer.")
-        if ends_us:
-            self._closed_by_peer()
+    def greeting(self, peer: Peer, username: str) -> str:
+        """Return what a listener says to each newcomer that it trusts."""
+        return greeting(username) if self._doorkeeper is not None and peer.is_trusted else ""
 
-    def _closed_by_peer(self) -> None:
-        waiting = self._conversation.waiting
-        if self._is_plain:
-            self._conversation.end()
-            self.close()
-            self._leave_with(waiting)
-        else:
-            self._end(CLOSED, EXIT_FAILED if waiting else 0)
+    def ends_us(self, peer: Peer) -> bool:
+        """Tell whether this was the listener."""
+        return peer.card.identity == self._listener
 
     # --- What is shown.
 
-    def _tell_joined(self, joined: Joined) -> None:
+    def joined(self, joined: Joined, conversation: Conversation, address: Address) -> None:
+        """Tell that we are in, or wait."""
         first = [peer.card.identity for peer in joined.others if peer.number == FIRST]
         self._listener = first[0] if first else b""
         if not self._is_plain:
-            super()._tell_joined(joined)
-        elif self._is_listener:
-            self._plain("Waiting for a peer.")
+            super().joined(joined, conversation, address)
+        elif self._doorkeeper is not None:
+            self._plain(WAITING)
         else:
-            self._plain(f"Connected to {self._address}")
+            self._plain(f"Connected to {address.place}")
             if len(joined.others) > 1:
-                self._rows(sentences.first_rows(joined, self._conversation)[1:-1])
+                rows = sentences.first_rows(joined, conversation)[1:-1]
+                self._view.answer(rows, self._at_ms())
 
-    def _show_message(self, message: Message) -> None:
+    def came(self, presence: Presence, peer: Peer) -> None:
+        """Tell that somebody came, and to a listener from where."""
+        came_from = self._forget_address(peer)
+        host, _, port = came_from.rpartition(":")
+        if self._is_plain and host:
+            self._plain(f"Connected by {(host.strip('[]'), int(port))}")
+        is_first = presence.here == 2
+        if not (self._is_plain and self._doorkeeper is not None and is_first):
+            super().came(presence, peer)
+
+    def left(self, presence: Presence, peer: Peer, reason: Reason) -> None:
+        """Tell that somebody left, in the small program's words if that ended a chat of two."""
+        # One that resumed has come from somewhere again, and was shown before.
+        self._forget_address(peer)
+        if reason is not Reason.LEFT:
+            super().left(presence, peer, reason)
+            return
+        is_listener, is_last = self._doorkeeper is not None, presence.here == 1
+        ends_us = self.ends_us(peer)
+        if self._is_plain and (is_listener or ends_us):
+            self._plain(CLOSED)
+        if not (self._is_plain and (is_last or ends_us)):
+            super().left(presence, peer, reason)
+        if self._is_plain and is_listener and is_last:
+            self._plain(WAITING)
+
+    def _forget_address(self, peer: Peer) -> str:
+        keeper = self._doorkeeper
+        return keeper.forget(peer.card.session) if keeper is not None else ""
+
+    def said(self, message: Message, *, is_goodbye: bool) -> None:
+        """Tell what was said."""
         if not self._is_plain:
-            super()._show_message(message)
+            super().said(message, is_goodbye=is_goodbye)
         elif message.is_direct and message.text == greeting(message.name):
             # Bare, since it can name nobody but its author.
             self._plain(message.text)
@@ -163,44 +188,12 @@ class PeerDesk(Desk):
                 self._plain(f"* {mark}{message.name} {message.text[4:]}")
             else:
                 self._plain(f"{mark}{message.name} says: {message.text}")
-        elif message.line != self._goodbye:
+        elif not is_goodbye:
             self._plain("Sent CHAT message.")
 
-    def _part(self, *, is_heard: bool) -> None:
-        if is_heard:
+    def parted(self, address: Address, *, is_heard: bool) -> None:
+        """Tell that we are out."""
+        if self._is_plain and is_heard:
             self._plain("Sent TERMINATE message.")
-        self._plain("Connection closed by you.")
-
-    def _plain(self, row: str) -> None:
-        self._view.plain(row, self._at_ms())
-
-    # --- What is refused.
-
-    @property
-    def _address(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-    def unreachable(self, why: str, now: float) -> None:
-        """Note that no address could be connected to."""
-        reason = why[:1].lower() + why[1:]
-        self.failed(
-            f"Cannot reach {self._address}: {reason}. Is the peer listening there? "
-            f"It must be the ip and port in [parameters] of its {config.FILE}.",
-            now,
-        )
-
-    def _refused(self, refused: Refused) -> None:
-        said = "" if refused.authentic else "The network answered: "
-        name = self._conversation.username
-        match refused.status:
-            case 401:
-                why = f"wrong key. fernet_key in {self._where} must be the same on both machines."
-            case 409:
-                why = (
-                    f"the name {name} is in use, or both sides have one home folder. "
-                    f"Change username in {self._where}, or give --home."
-                )
-            case _:
-                super()._refused(refused)
-                return
-        self._end(f"{said}{why}" if said else f"{why[:1].upper()}{why[1:]}", EXIT_REFUSED)
+        if self._is_plain:
+            self._plain("Connection closed by you.")

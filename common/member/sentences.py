@@ -10,12 +10,11 @@ from collections.abc import Mapping, Sequence
 from common import names
 from common.crypto.identity import fingerprint
 from common.errors import Refused
-from common.member.commands import COMMANDS, find
-from common.member.conversation import (
+from common.member.conversation import Conversation
+from common.member.events import (
     AwayChanged,
     Back,
     Came,
-    Conversation,
     Joined,
     Left,
     Line,
@@ -25,8 +24,7 @@ from common.member.conversation import (
     Warned,
 )
 from common.member.trust import Grade, Standing
-from common.wire import orders
-from common.wire.records import Reason
+from common.wire.records import MemberId, Reason
 
 IDLE_S = 60.0
 """Without a word, from which on `/who` tells how long."""
@@ -183,6 +181,11 @@ def warned(event: Warned) -> str:
             return f"{name} was not invited. Not sending to or showing {name}."
 
 
+def relay_says(words: str) -> str:
+    """Return the relay's own words as such."""
+    return f"The relay says: {words}"
+
+
 def back(event: Back, away_s: float) -> str:
     """Say that the gap is filled."""
     plural = "message" if event.missed == 1 else "messages"
@@ -237,7 +240,11 @@ def refused(refusal: Refused, username: str) -> str:
 
 
 def who(
-    conversation: Conversation, away_text: str, hidden: Mapping[bytes, int], now: float
+    conversation: Conversation,
+    away_text: str,
+    hidden: Mapping[bytes, int],
+    heard_s: Mapping[MemberId, float],
+    now: float,
 ) -> list[str]:
     """Return one row per member, we first.
 
@@ -245,7 +252,8 @@ def who(
         conversation: whose members they are.
         away_text: why we are away; "" if we are not.
         hidden: how many messages of an ignored identity were hidden.
-        now: seconds, as `Peer.heard_s`.
+        heard_s: when each last said something, on the clock of `now`.
+        now: seconds.
     """
     own = fingerprint(conversation.identity.public, conversation.username)
     is_away = f", {AWAY}{_reason(away_text)}" if away_text else ""
@@ -255,8 +263,9 @@ def who(
         pin = conversation.pin(peer)
         if peer.standing is Standing.FIRST_SEEN and pin is not None:
             state = f"first seen {pin.date}"
-        if now - peer.heard_s >= IDLE_S:
-            state += f", idle {duration(now - peer.heard_s)}"
+        idle_s = now - heard_s[peer.number]
+        if idle_s >= IDLE_S:
+            state += f", idle {duration(idle_s)}"
         if peer.away:
             state += f", {AWAY}{_reason(peer.away)}"
         if peer.card.identity in hidden:
@@ -328,31 +337,3 @@ def invitation(*, is_used: bool) -> tuple[str, str]:
     if is_used:
         return above, "You did too. After removing somebody: /invite new"
     return above, "You did not yet: let all take it, then leave and start with it as well."
-
-
-def help_rows(topic: str, keys: Sequence[str], *, has_screen: bool) -> list[str]:
-    """Return the list of commands, of keys, or one command.
-
-    Raises:
-        UsageError: if there is no such command.
-    """
-    if topic == "keys":
-        return list(keys)
-    if topic:
-        name = topic if topic.startswith("/") else f"/{topic}"
-        if name in orders.WORDS and name != "/who":
-            word = orders.WORDS[name]
-            rows = [f"{orders.usage(word)}: {orders.FORMS[word].meaning}. For operators"]
-            if word is orders.Word.PASSWORD:
-                rows.append(f"{name} --tell NEW: the same, and tells NEW to all trusted members")
-            return rows
-        command = find(name)
-        return [f"{command.usage}: {command.meaning}"]
-    listed = [command for command in COMMANDS if command.is_listed]
-    shown = [command for command in listed if has_screen or not command.needs_screen]
-    cells = max(len(command.usage) for command in shown)
-    rows = [f"{command.usage:<{cells}}  {command.meaning}" for command in shown]
-    words = list(orders.WORDS)
-    rows.append(f"For operators (/help /kick): {' '.join(words[:6])}")
-    rows.append(" ".join(words[6:]))
-    return [*rows, "exit leaves, after a goodbye; //text says /text. Keys: /help keys"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum, auto
 from typing import NamedTuple
 
@@ -11,7 +11,6 @@ class Argument(Enum):
     """What an argument of a command is, where it is not one of a few words."""
 
     NAME = auto()
-    PATH = auto()
     TEXT = auto()
 
 
@@ -19,13 +18,12 @@ class Sources(NamedTuple):
     """What there is to complete with; made by the client when Tab is pressed.
 
     names: who is present, last speaker first. commands: for each, with its slash, what its
-    arguments are; the last stands for all that follow. paths: those that begin with a string.
-    reply_to: who wrote the last direct message, or "".
+    arguments are; the last stands for all that follow. reply_to: who wrote the last direct message,
+    or "".
     """
 
     names: Sequence[str]
     commands: Mapping[str, Sequence[Argument | Sequence[str]]]
-    paths: Callable[[str], Iterable[str]]
     reply_to: str = ""
 
 
@@ -51,9 +49,6 @@ def complete(text: str, cursor: int, sources: Sources) -> Completion:
     match arguments[min(len(before), len(arguments) - 1)] if arguments else ():
         case Argument.NAME | Argument.TEXT:
             return _matching(start, word, sources.names, " ")
-        case Argument.PATH:
-            found = (path if path.endswith("/") else f"{path} " for path in sources.paths(word))
-            return Completion(start, cursor, tuple(found))
         case words:
             return _matching(start, word, words, " ")
 

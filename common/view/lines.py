@@ -6,26 +6,16 @@ import contextlib
 import itertools
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from common.term import text
 from common.term.attention import mentions
-from common.term.complete import Sources
 from common.term.editor import Action, Submit
 from common.term.keys import KeyEvent, Keys
 from common.term.prompt import Answer, Prompt, Reply
 from common.view.output import Output, is_terminal
-from common.view.view import (
-    Message,
-    NoHistory,
-    Options,
-    Outcome,
-    Presence,
-    Status,
-    no_call,
-    no_sources,
-)
+from common.view.view import Message, Outcome, Presence, Status, View
 
 try:
     import termios
@@ -40,18 +30,19 @@ _LINE_BYTES: Final = 64 * 1024
 """What is kept of a line from a pipe; one as long is refused once its end has come."""
 
 
-class Lines(NoHistory):
+class Lines(View):
     """Line mode: one event a row, append-only, for screen readers and pipes (UX.md 8)."""
 
-    is_screen = False
+    greets = True
     no_history = "Line mode keeps no history: search and select in the terminal itself."
+    keys_help = (
+        "Enter sends. Backspace and Ctrl-U erase.",
+        "Ctrl-C leaves at once; exit after a goodbye.",
+    )
 
     def __init__(self) -> None:
-        self.output_fd = 1
+        super().__init__()
         self._output = Output(self.output_fd, is_shared=True)
-        self.sources: Callable[[], Sources] = no_sources
-        self.on_call: Callable[[str, float], None] = no_call
-        self.options = Options()
         self._encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
         # Without termios the terminal edits the line, and we see it at Enter.
         self._is_terminal = HAS_TERMIOS and is_terminal(0) and is_terminal(self.output_fd)
@@ -81,9 +72,6 @@ class Lines(NoHistory):
         self._output.drain()
         if self._modes is not None:
             _set_modes(self._modes)
-
-    def suspend(self) -> None:
-        """Do nothing: in line mode the terminal itself suspends us."""
 
     def resized(self) -> None:
         """Take the terminal again after a suspension."""
@@ -174,15 +162,6 @@ class Lines(NoHistory):
         if is_for_us and not message.is_own:
             self.on_call(message.name, self._now)
 
-    def typed(self, line: int, content: str, to: str, at_ms: int) -> None:
-        """Show nothing: the row comes with the echo, in its place."""
-
-    def untyped(self, line: int) -> None:
-        """Show nothing: there was no row."""
-
-    def forget_typed(self) -> None:
-        """Do nothing: there is no input history."""
-
     def refill(self, content: str, *, is_literal: bool) -> None:
         """Put a text back that was not sent, unless it came from a pipe."""
         if self._is_terminal:
@@ -193,10 +172,6 @@ class Lines(NoHistory):
     def notice(self, content: str, at_ms: int) -> None:
         """Show a notice."""
         self._event(f"-- {content}", at_ms)
-
-    def tell(self, content: str, at_ms: int) -> None:
-        """Show what a command came to nothing for."""
-        self.notice(content, at_ms)
 
     def answer(self, rows: list[str], at_ms: int) -> None:
         """Show what a command yielded."""
@@ -254,17 +229,9 @@ class Lines(NoHistory):
     def _write(self, content: str) -> None:
         self._output.put(content.encode(self._encoding, "replace"))
 
-    def apply_options(self) -> None:
-        """Do nothing: options are read when they matter."""
-
     def flush(self) -> None:
         """Write what the terminal takes."""
         self._output.flush()
-
-    @property
-    def has_keyboard(self) -> bool:
-        """Always: line mode starts no editor."""
-        return True
 
     @property
     def unwritten_bytes(self) -> int:

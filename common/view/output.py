@@ -1,11 +1,15 @@
-"""Bytes to a terminal or a pipe, never waiting for it."""
+"""Bytes to a terminal or a pipe, never waiting for it; and what is said without a view."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import select
+import sys
 from typing import Final
+
+from common.term import text
 
 DRAIN_S: Final = 2.0
 """How long a terminal that does not read may hold up our end."""
@@ -86,3 +90,17 @@ def is_terminal(fd: int) -> bool:
         return os.isatty(fd)
     except OSError:
         return False
+
+
+def print_row(row: str, end: str = "\n") -> None:
+    """Write a row on standard output, if there is one, while no view has it."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stdout.write(text.clean(row) + end)
+        sys.stdout.flush()
+
+
+def say(sentence: str) -> None:
+    """Write a sentence on standard error, if there is one."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stderr.write(text.clean(sentence) + "\n")
+        sys.stderr.flush()

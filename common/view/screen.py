@@ -16,12 +16,10 @@ import signal
 import sys
 import termios
 import time
-from collections.abc import Callable
 from typing import Final
 
 from common.errors import FileError
 from common.term import attention, text
-from common.term.complete import Sources
 from common.term.editor import Action, Editor, Scroll, Submit
 from common.term.keys import Focus, KeyEvent, Keys
 from common.term.prompt import Prompt
@@ -30,7 +28,7 @@ from common.term.scrollback import Line, Scrollback
 from common.term.status import Status as StatusRow
 from common.term.status import status_row
 from common.view.output import Output
-from common.view.view import Message, Options, Outcome, Presence, Status, no_call, no_sources
+from common.view.view import Message, Outcome, Presence, Status, View
 
 READ_BYTES: Final = 64 * 1024
 FRAME_S: Final = 1 / 30
@@ -64,10 +62,18 @@ _TERMINFO_KEYS: Final = {
 }
 
 
-class Screen:
+class Screen(View):
     """A whole terminal; owned by the client's loop."""
 
-    is_screen = True
+    is_screen = stays_open = has_history = True
+    keys_help = (
+        "Enter sends. Alt-Enter: a new row. Up Down: what you sent.",
+        "Ctrl-R searches what you sent. Tab completes names and commands.",
+        "PgUp PgDn End: the history. Alt-M: unread. Alt-@: mention.",
+        "Ctrl-W Ctrl-U Ctrl-K cut, Ctrl-Y pastes, Ctrl-_ undoes.",
+        "Ctrl-L repaints. Ctrl-Z suspends. Ctrl-X Ctrl-E: your editor.",
+        "Ctrl-C clears the input; on an empty input, it leaves.",
+    )
 
     def __init__(self, *, has_colour: bool) -> None:
         """Look at the terminal, without taking it.
@@ -75,6 +81,7 @@ class Screen:
         Raises:
             FileError: if it is of a type that curses does not know, or cannot be opened.
         """
+        super().__init__()
         try:
             curses.setupterm()
             self.output_fd = os.open(os.ttyname(1), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
@@ -89,9 +96,6 @@ class Screen:
         self._stderr = sys.stderr
         self._window: curses.window | None = None
         self._is_utf8 = True
-        self.options = Options()
-        self.sources: Callable[[], Sources] = no_sources
-        self.on_call: Callable[[str, float], None] = no_call
         self._keys = Keys()
         self._editor = Editor(lambda: self.sources())
         self._question: Prompt | None = None
@@ -186,9 +190,6 @@ class Screen:
             os.close(fd)
         sys.stderr.close()
         sys.stderr = self._stderr
-
-    def hurry(self) -> None:
-        """Do nothing: no terminal is waited for."""
 
     def suspend(self) -> None:
         """Give the terminal back, stop until SIGCONT, and take it again."""

@@ -7,12 +7,13 @@ foreign text, and is cleaned on its way to a cell. It has no clock: `now` is wha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from common.errors import UsageError
 from common.term.complete import Sources
 from common.term.editor import Action, Submit
 from common.term.prompt import Answer, Prompt, Reply
+from common.view.output import is_terminal
 
 
 class Message(NamedTuple):
@@ -114,14 +115,37 @@ class Unsent(NamedTuple):
 Outcome = Action | Submit | Answer | Reply | Post | Unsent
 
 
-class View(Protocol):
-    """A screen, or lines; the client tells it everything and draws nothing itself."""
+class View:
+    """A screen, or lines; the client tells it everything and draws nothing itself.
 
-    output_fd: int
-    is_screen: bool
-    sources: Callable[[], Sources]
-    options: Options
-    on_call: Callable[[str, float], None]
+    What a view has no use for, it need not say: here nothing is shown, and nothing is asked for.
+
+    Attributes:
+        is_screen: whether it owns the whole terminal.
+        stays_open: whether a person may go on reading when all is over.
+        has_history: whether there is one to find something in, or to copy from.
+        greets: whether it says in bare rows where we are connected, as the small programs did.
+        keys_help: the rows of `/help keys`.
+        no_history: why there is none.
+        output_fd: where it writes.
+        sources: what there is to complete with.
+        on_call: hears who calls us, and when.
+    """
+
+    is_screen = False
+    stays_open = False
+    has_history = False
+    greets = False
+    keys_help: tuple[str, ...] = ()
+    no_history = ""
+
+    def __init__(self) -> None:
+        self.output_fd = 1
+        self.options = Options()
+        self.sources: Callable[[], Sources] = no_sources
+        self.on_call: Callable[[str, float], None] = no_call
+
+    # --- The terminal.
 
     def start(self) -> None:
         """Take the terminal."""
@@ -132,8 +156,41 @@ class View(Protocol):
     def hurry(self) -> None:
         """Note that a signal ends us: no reader is waited for."""
 
+    def suspend(self) -> None:
+        """Give the terminal back, stop until SIGCONT, and take it again."""
+
+    def resized(self) -> None:
+        """Note that the terminal has another size, or was ours to repaint."""
+
+    def apply_options(self) -> None:
+        """Note that the options have changed."""
+
+    # --- Input.
+
+    @property
+    def has_keyboard(self) -> bool:
+        """Whether what is typed is for us."""
+        return True
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether a person answers here."""
+        return is_terminal(0)
+
     def receive(self, data: bytes, now: float) -> Iterable[Outcome]:
         """Take what was typed, and return what it asks of the client, to be done one by one."""
+        return ()
+
+    def ask(self, prompt: Prompt | None) -> None:
+        """Put a question in the place of the input, or take it away."""
+
+    def forget_typed(self) -> None:
+        """Keep what was entered last out of the input history."""
+
+    def refill(self, content: str, *, is_literal: bool) -> None:
+        """Put a text back that was not sent, unless another was begun."""
+
+    # --- Output.
 
     def said(self, message: Message) -> None:
         """Show a message that is in the log."""
@@ -144,17 +201,12 @@ class View(Protocol):
     def untyped(self, line: int) -> None:
         """Take away our own text that is not in the log and is not on its way there."""
 
-    def forget_typed(self) -> None:
-        """Keep what was entered last out of the input history."""
-
-    def refill(self, content: str, *, is_literal: bool) -> None:
-        """Put a text back that was not sent, unless another was begun."""
-
     def notice(self, content: str, at_ms: int) -> None:
         """Show a notice of ours."""
 
     def tell(self, content: str, at_ms: int) -> None:
         """Show what a command came to nothing for, wherever the view is."""
+        self.notice(content, at_ms)
 
     def answer(self, rows: list[str], at_ms: int) -> None:
         """Show what a command yielded, and go there."""
@@ -168,24 +220,34 @@ class View(Protocol):
     def plain(self, content: str, at_ms: int) -> None:
         """Show a row of nothing but text."""
 
+    def status(self, told: Status) -> None:
+        """Show where we stand."""
+
+    # --- History.
+
     def find(self, content: str) -> bool:
         """Mark a text and go to it, or repeat that for ""; False if it is not there.
 
         Raises:
-            UsageError: if this view has no history; so do the next four.
+            UsageError: if this view has no history; so do the next five.
         """
+        raise UsageError(self.no_history)
 
     def to_unread(self) -> bool:
         """Go to the unread line; False if there is none."""
+        raise UsageError(self.no_history)
 
     def clear(self) -> None:
         """Forget the history."""
+        raise UsageError(self.no_history)
 
     def copy(self, count: int, *, with_names: bool) -> None:
         """Print the last messages where the terminal can select them, until Enter."""
+        raise UsageError(self.no_history)
 
     def copy_urls(self) -> None:
         """Print the last URLs where the terminal can select them, until Enter."""
+        raise UsageError(self.no_history)
 
     def edit(self) -> None:
         """Edit what is typed in an editor of the user's.
@@ -193,18 +255,9 @@ class View(Protocol):
         Raises:
             FileError: if there is no safe place for the file, or no editor.
         """
+        raise UsageError(self.no_history)
 
-    def apply_options(self) -> None:
-        """Note that the options have changed."""
-
-    def suspend(self) -> None:
-        """Give the terminal back, stop until SIGCONT, and take it again."""
-
-    def ask(self, prompt: Prompt | None) -> None:
-        """Put a question in the place of the input, or take it away."""
-
-    def status(self, told: Status) -> None:
-        """Show where we stand."""
+    # --- The loop.
 
     def draw(self, now: float) -> None:
         """Draw what has changed."""
@@ -213,58 +266,17 @@ class View(Protocol):
         """Write what the terminal takes."""
 
     @property
-    def has_keyboard(self) -> bool:
-        """Whether what is typed is for us."""
-
-    @property
     def unwritten_bytes(self) -> int:
         """What the terminal has not taken yet."""
+        return 0
 
     def deadline(self) -> float | None:
         """Return when `tick` is next wanted."""
+        return None
 
     def tick(self, now: float) -> list[Outcome]:
         """Let time pass."""
-
-    def resized(self) -> None:
-        """Note that the terminal has another size, or was ours to repaint."""
-
-
-class NoHistory:
-    """What a view answers that writes rows and keeps none.
-
-    Attributes:
-        no_history: why; the same for all that asks for one.
-    """
-
-    no_history: str
-
-    def hurry(self) -> None:
-        """Do nothing: no reader is waited for."""
-
-    def find(self, content: str) -> bool:
-        """Refuse; so do the next five."""
-        raise UsageError(self.no_history)
-
-    def to_unread(self) -> bool:
-        """Refuse."""
-        raise UsageError(self.no_history)
-
-    def clear(self) -> None:
-        """Refuse."""
-        raise UsageError(self.no_history)
-
-    def copy(self, count: int, *, with_names: bool) -> None:
-        """Refuse."""
-        raise UsageError(self.no_history)
-
-    def copy_urls(self) -> None:
-        """Refuse."""
-        raise UsageError(self.no_history)
-
-    def edit(self) -> None:
-        """Refuse."""
-        raise UsageError(self.no_history)
+        return []
 
 
 def no_call(_name: str, _now: float) -> None:
@@ -273,4 +285,4 @@ def no_call(_name: str, _now: float) -> None:
 
 def no_sources() -> Sources:
     """Return nothing to complete with."""
-    return Sources((), {}, lambda _: ())
+    return Sources((), {})

@@ -27,8 +27,9 @@ def serve(argv: list[str]) -> int:
     import server
 
     profile = cProfile.Profile(time.thread_time)
-    guard = server.Loop._guard
-    server.Loop._guard = lambda self: profile.runcall(guard, self)  # type: ignore[method-assign]
+    guard = server.LoopThread._guard
+    profiled = lambda self: profile.runcall(guard, self)  # noqa: E731
+    server.LoopThread._guard = profiled  # type: ignore[method-assign]
     code = server.main(argv[1:])
     profile.dump_stats(argv[0])
     return code

@@ -15,12 +15,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
-from tests.unit.server.people import ROOM_ID, Member, seat
-
-import server
 from common.log.memory import MemoryLog
 from common.log.sqlite import Store
+from common.relay.room import Room
+from common.relay.rules import Rules
 from common.wire.records import Kind
+from tests.unit.relay.people import ROOM_ID, Member, seat
 
 BYTES = 300
 
@@ -55,7 +55,7 @@ class Writer:
         self.store.close()
 
 
-def measure(room: server.Room, seats: int, lines: int, writer: Writer | None) -> float:
+def measure(room: Room, seats: int, lines: int, writer: Writer | None) -> float:
     """Say so many lines and read them all at every seat; return seconds."""
     members = [seat(room, f"m{number}") for number in range(seats)]
     while any(member.seat.cursor.room < seats for member in members):
@@ -91,12 +91,12 @@ def main() -> None:
     best = {"memory": 1e9, "sqlite": 1e9}
     commits = 0
     for _ in range(given.turns):
-        room = server.Room("", ROOM_ID, MemoryLog(bytes(16)), 120.0)
+        room = Room("", ROOM_ID, MemoryLog(bytes(16)), 120.0, Rules(), threading.Lock())
         best["memory"] = min(best["memory"], measure(room, given.seats, given.lines, None))
         with tempfile.TemporaryDirectory(dir=given.dir) as directory:
             writer = Writer(Path(directory) / "data")
             log = writer.store.add("", bytes(16))
-            room = server.Room("", ROOM_ID, log, 120.0)
+            room = Room("", ROOM_ID, log, 120.0, Rules(), threading.Lock())
             log.on_commit = room.show
             writer.start()
             best["sqlite"] = min(best["sqlite"], measure(room, given.seats, given.lines, writer))

@@ -172,12 +172,13 @@ class Room:
         from common.config import ServerConfig
         from common.crypto import ticket
         from common.crypto.identity import Identity, RelayKey
-        from common.member import conversation
+        from common.member import outbox
+        from common.member.conversation import Conversation, Phase
+        from common.member.passwords import Passwords
         from common.member.trust import Pins
-        from common.wire.link import ClientLink
-        from common.wire.pipe import Pipe
+        from common.member.uplink import Uplink, address_of
 
-        vars(conversation).update(MESSAGES_S=1e9, MESSAGES_BURST=1e9)
+        vars(outbox).update(MESSAGES_S=1e9, MESSAGES_BURST=1e9)
         key = RelayKey.generate()
         psk = ticket.derive_psk("top_secret", key.public)
         listeners = server.listen(("localhost",), 0)
@@ -192,7 +193,7 @@ class Room:
         )
         self._server.start()
         self.address = f"{ticket.key_text(key.public)}@localhost:{port}"
-        self._talk = conversation.Conversation(
+        self._talk = Conversation(
             key=key.public,
             room="",
             username="robin",
@@ -203,11 +204,12 @@ class Room:
         )
         self._sock = socket.create_connection(("localhost", port))
         self._sock.setblocking(False)
-        link = ClientLink(
-            f"ws://localhost:{port}/", key.public, psk, self._talk.hello(), time.monotonic()
-        )
-        self._pipe = Pipe(self._sock, link)
-        while self._talk.phase is not conversation.Phase.LIVE:
+        passwords = Passwords("", lambda _: psk)
+        passwords.psk = psk
+        address = address_of(f"ws://localhost:{port}/", ticket.Ticket(key.public))
+        self._uplink = Uplink(self._talk, address, passwords, lambda: 0.5)
+        self._uplink.attach(self._sock, time.monotonic())
+        while self._talk.phase is not Phase.LIVE:
             self.turn()
             select.select([self._sock], [], [], 0.1)
 
@@ -215,23 +217,18 @@ class Room:
         return [self._sock.fileno()]
 
     def turn(self) -> None:
-        from common.wire.link import Opened
-        from common.wire.records import Delivered
-
         at_s = time.monotonic()
-        for event in self._pipe.link.receive(data, at_s) if (data := self._pipe.read()) else ():
-            if isinstance(event, Opened):
-                self._talk.opened(event.handshake_hash, at_s)
-            elif isinstance(event, Delivered):
-                self._talk.receive(event, at_s)
-        self._talk.open_held()
+        self._uplink.read(at_s, reads_together=False)
+        while self._uplink.open_record(at_s) is not None:
+            pass
+        self._uplink.open_held()
         self._send(at_s)
 
     def _send(self, at_s: float) -> None:
-        self._pipe.link.tick(at_s)
-        for record in self._talk.outgoing(at_s):
-            self._pipe.link.send(record)
-        self._pipe.flush()
+        self._uplink.tick(at_s)
+        self._uplink.send(at_s)
+        while self._uplink.next_event() is not None:
+            pass
 
     def is_ready(self) -> bool:
         return self._talk.waiting < WINDOW
@@ -244,8 +241,8 @@ class Room:
         return not self._talk.waiting
 
     def drop(self) -> None:
-        for loop in self._server._loops:
-            for conn in list(loop._conns):
+        for loop in self._server.loops:
+            for conn in list(loop.conns):
                 if conn.seat is not None and conn.seat.username != "robin":
                     conn.pipe.sock.shutdown(socket.SHUT_RDWR)
 

@@ -24,10 +24,12 @@ from typing import Protocol
 
 from common.crypto import ticket
 from common.crypto.identity import Identity
-from common.member.conversation import Conversation, Event, Phase, Said
+from common.member.conversation import Conversation, Phase
+from common.member.events import Back, Joined, Said
+from common.member.passwords import Passwords
 from common.member.trust import Pins
-from common.wire.link import ClientLink, Closed, Opened
-from common.wire.pipe import Pipe
+from common.member.uplink import Happened, Uplink, Verdict, address_of
+from common.wire.records import Sent
 from tests.e2e.terminal import Terminal, unknown
 
 ROOT = Path(__file__).parent.parent.parent
@@ -556,7 +558,7 @@ class Bot:
     def __init__(self, house: House, relay: Relay, name: str, password: str = "top_secret") -> None:
         self._house = house
         invitation = ticket.parse(relay.key)
-        self.conversation = Conversation(
+        conversation = Conversation(
             key=invitation.key,
             room="",
             username=name,
@@ -565,19 +567,30 @@ class Bot:
             pins=Pins(None),
             today="2026-11-21",
         )
-        self.events: list[Event] = []
-        self.closed: Closed | None = None
+        passwords = Passwords(password, lambda text: ticket.derive_psk(text, invitation.key))
+        passwords.psk = passwords.stretch()
+        address = address_of(relay.url, invitation)
+        self.uplink = Uplink(conversation, address, passwords, lambda: 0.5)
+        self.events: list[Happened] = []
         sock = socket.create_connection(("127.0.0.1", relay.port), timeout=WAIT_S)
         sock.setblocking(False)
-        psk = ticket.derive_psk(password, invitation.key)
-        hello = self.conversation.hello()
-        link = ClientLink(relay.url, invitation.key, psk, hello, time.monotonic())
-        self._pipe = Pipe(sock, link)
-        house.watch(sock.fileno(), self._read)
+        self.uplink.attach(sock, time.monotonic())
+        self._fd = sock.fileno()
+        house.watch(self._fd, self._read)
         house.admit(self)
 
+    @property
+    def conversation(self) -> Conversation:
+        return self.uplink.conversation
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What the end of its connection means."""
+        found = [event for event in self.events if isinstance(event, Verdict)]
+        return found[0] if found else None
+
     def join(self) -> Bot:
-        self._house.until(lambda: self.conversation.phase is Phase.LIVE, lambda: repr(self.closed))
+        self._house.until(lambda: self.conversation.phase is Phase.LIVE, lambda: repr(self.events))
         return self
 
     def say(self, content: str) -> None:
@@ -594,31 +607,40 @@ class Bot:
         return [event.text for event in self.events if isinstance(event, Said) and event.peer]
 
     def _read(self) -> None:
-        data = self._pipe.read()
-        if data is None:
-            return
         now = time.monotonic()
-        for event in self._pipe.link.receive(data, now):
-            match event:
-                case Opened():
-                    self.conversation.opened(event.handshake_hash, now)
-                case Closed():
-                    self.closed = event
-                    self._house.forget(self._pipe.sock.fileno())
-                case _:
-                    self.events += self.conversation.receive(event, now)
-        self.events += self.conversation.open_held()
+        self.uplink.read(now, reads_together=False)
+        while self.uplink.open_record(now):
+            pass
+        self.uplink.open_held()
+        self._take()
+
+    def _take(self) -> None:
+        while (event := self.uplink.next_event()) is not None:
+            self.events.append(event)
+            if isinstance(event, Joined | Back):
+                self.uplink.settled()
+        if self.verdict is not None:
+            self._house.forget(self._fd)
+
+    def stop_listening(self) -> None:
+        """Hear nothing more."""
+        self._house.forget(self._fd)
+
+    def send(self, record: Sent) -> None:
+        """Send a record that no conversation would."""
+        pipe = self.uplink._pipe
+        assert pipe is not None
+        pipe.link.send(record)
+        pipe.flush()
 
     def turn(self) -> None:
         """Send what waits; a conversation that has ended still has its LEAVE to send."""
-        if self.closed is None:
-            for record in self.conversation.outgoing(time.monotonic()):
-                self._pipe.link.send(record)
-            self._pipe.flush()
+        self.uplink.send(time.monotonic())
+        self._take()
 
     def close(self) -> None:
-        self._house.forget(self._pipe.sock.fileno())
-        self._pipe.sock.close()
+        self._house.forget(self._fd)
+        self.uplink.close()
 
 
 class Proxy:
@@ -664,7 +686,14 @@ class Proxy:
                 self._house.forget(source.fileno())
                 target.shutdown(socket.SHUT_WR)
 
-    def close(self) -> None:
-        for sock in self._socks:
+    def cut(self) -> None:
+        """End every connection."""
+        for sock in self._socks[1:]:
             self._house.forget(sock.fileno())
             sock.close()
+        del self._socks[1:]
+
+    def close(self) -> None:
+        self.cut()
+        self._house.forget(self._listener.fileno())
+        self._listener.close()

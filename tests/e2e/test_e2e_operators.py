@@ -91,9 +91,17 @@ def test_who_speaks_and_who_joins(house: House) -> None:
     assert late.ended() == 3
     assert late.errors == ["The network answered: the room is locked."]
     ace.say("/unlock")
-    ace.say("/motd be kind")
-    bea.wait_for("The relay says: ace changed the greeting.")
-    house.lines(relay, "late").wait_for("The relay says: be kind")
+    ace.say("/topic be kind")
+    bea.wait_for("The relay says: ace set the topic: be kind.")
+    late = house.lines(relay, "late")
+    late.wait_for("The relay says: Topic: be kind")
+    told = next(at for at, row in enumerate(late.rows) if "Topic: be kind" in row)
+    assert late.rows[told - 1] == "Users Connected: 3"
+    # Whoever asks is told, and no more than that.
+    bea.say("/topic")
+    bea.wait_for("The relay says: Topic: be kind")
+    bea.say("/topic mine")
+    bea.wait_for("Only an operator can do that. Nothing was changed.")
     for order, answer in (
         ("/who lobby", "The relay says: lobby, 3 here: ace (operator), bea, late"),
         ("/rooms", "The relay says: lobby: 3 here"),
@@ -273,24 +281,24 @@ def test_a_line_is_edited_under_the_rows_and_the_terminal_left_as_it_was(house: 
 
 def test_a_console_whose_input_ends_is_no_reason_to_stop(house: House) -> None:
     relay, (ace,) = table(house, names=("ace",))
-    relay.order("/motd half a line is none")
-    ace.wait_for("changed the greeting")
+    relay.order("/topic half a line is none")
+    ace.wait_for("set the topic")
     relay.write("/sto")
     relay.write("p")
     relay.end_input()
     ace.say("on we go")
-    house.lines(relay, "bea").wait_for("The relay says: half a line is none")
+    house.lines(relay, "bea").wait_for("The relay says: Topic: half a line is none")
     assert relay.is_running
 
 
 def test_lines_that_nobody_would_type(house: House) -> None:
     relay, (ace,) = table(house, names=("ace",))
-    relay.write(b"/motd " + b"x" * 100_000 + b"\n\xff\xfe\x1b[2J\n\n   \n/rooms\n")
+    relay.write(b"/topic " + b"x" * 100_000 + b"\n\xff\xfe\x1b[2J\n\n   \n/rooms\n")
     relay.wait_for("A command has at most 512 bytes.")
     relay.wait_for("No such command: nothing was changed. /help lists all.")
     relay.wait_for("lobby: 1 here")
     assert ace.is_running
-    assert not any("greeting" in row for row in ace.rows)
+    assert not any("topic" in row for row in ace.rows)
 
 
 def test_a_relay_in_the_background_is_not_stopped_by_its_terminal(house: House) -> None:

@@ -207,6 +207,59 @@ def test_ctrl_c_leaves_at_a_prompt_and_in_the_chat(house: House) -> None:
     assert laptop.rows[-1] == "Connection closed by peer."
 
 
+def test_ctrl_c_of_who_connected_ends_nobody_else(house: House) -> None:
+    peers = Peers(house)
+    desktop, laptop = peers.pair()
+    laptop.signal(signal.SIGINT)
+    assert laptop.ended() == 130
+    assert laptop.rows[-1] == "Connection closed by you."
+    desktop.wait_for("Waiting for a peer.", 2)
+    phone = peers.lines("phone", "--connect", peers.at)
+    phone.say("is anybody there?")
+    desktop.wait_for("phone says: is anybody there?")
+
+
+def test_another_name_of_a_peer_is_one_row_and_closes_nothing(house: House) -> None:
+    peers = Peers(house)
+    desktop, laptop = peers.pair()
+    laptop.say("/nick traveller")
+    laptop.wait_for("You are now traveller. 2 here.")
+    desktop.wait_for("laptop is now traveller. 2 here")
+    # The listener keeps the name: its session is everybody's.
+    desktop.say("/nick tower")
+    desktop.wait_for("Who listens keeps the name")
+    desktop.say("still here?")
+    laptop.wait_for("desktop says: still here?")
+    for number in range(60):  # more than a relay for strangers takes at once
+        laptop.say(f"line {number}")
+    desktop.wait_for("traveller says: line 59")
+    assert not any("closed" in row for row in (*desktop.rows, *laptop.rows))
+    assert sum("WELCOME" in row for row in (*desktop.rows, *laptop.rows)) == 2
+    desktop.signal(signal.SIGTERM)
+    assert desktop.ended() == 0
+    assert laptop.ended() == 0
+    assert laptop.rows[-1] == "Connection closed by peer."
+
+
+def test_a_peer_that_is_cut_off_comes_back(house: House) -> None:
+    peers = Peers(house)
+    desktop = peers.lines("desktop", "--listen")
+    desktop.wait_for("Waiting for a peer.")
+    proxy = house.proxy_to(peers.port)
+    laptop = peers.lines("laptop", "--connect", f"127.0.0.1:{proxy.port}")
+    laptop.wait_for("WELCOME")
+    proxy.cut()
+    laptop.wait_for("Connection lost. Retrying in")
+    desktop.say("while you were gone")
+    laptop.wait_for("desktop says: while you were gone")
+    laptop.wait_for("Back after")
+    laptop.say("here I am")
+    desktop.wait_for("laptop says: here I am")
+    # Who was away for a moment has not left, and is not greeted again.
+    assert not any("closed" in row for row in desktop.rows)
+    assert sum("WELCOME" in row for row in laptop.rows) == 1
+
+
 def test_ctrl_c_while_it_starts(house: House) -> None:
     desktop = Peers(house).lines("desktop", "--listen")
     desktop.wait_for("Your IP and port are:")  # what it needs is imported after that

@@ -12,6 +12,7 @@ import pytest
 
 import server
 from common.config import ServerConfig
+from common.member.uplink import Wait
 from tests.e2e.harness import SERVER, House, Lines, Program, Relay
 
 BARE_REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -84,9 +85,9 @@ def test_a_signal_stops_the_relay_and_members_are_told(house: House, signum: int
     assert relay.stop(signum) == 0
     assert relay.rows[-1] == "Server has been stopped."
     assert not relay.errors
-    house.until(lambda: bot.closed)
-    assert bot.closed is not None
-    refused = bot.closed.refused
+    house.until(lambda: bot.verdict)
+    assert isinstance(bot.verdict, Wait)
+    refused = bot.verdict.refused
     assert refused is not None
     assert (refused.status, refused.authentic) == (503, True)
     ace.wait_for("Retrying in")

@@ -282,7 +282,7 @@ def test_a_withheld_message(house: House) -> None:
     at.ace.wait_for("bea  before")
     conversation = at.bea.conversation
     # What it hears is not what it said: it should not listen.
-    house.forget(at.bea._pipe.sock.fileno())
+    at.bea.stop_listening()
     conversation.say("withheld")
     assert conversation.outgoing(time.monotonic())
     at.bea.say("after")
@@ -294,12 +294,11 @@ def test_a_forged_message(house: House) -> None:
     at = seat(house)
     at.bea.say("before")
     at.ace.wait_for("bea  before")
-    house.forget(at.bea._pipe.sock.fileno())
+    at.bea.stop_listening()
     at.bea.conversation.say("forged")
     for record in at.bea.conversation.outgoing(time.monotonic()):
         if record.kind is Kind.MESSAGE:
             record = record._replace(body=record.body[:-1] + bytes([record.body[-1] ^ 1]))
-        at.bea._pipe.link.send(record)
-    at.bea._pipe.flush()
+        at.bea.send(record)
     at.ace.wait_for("A message claiming to be from bea failed authentication: it is forged")
     assert not any("bea  forged" in row for row in at.ace.display)

@@ -15,7 +15,7 @@ CRASHING = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
 from common.client import loop, main
-from common.member.desk import Desk
+from common.member.member import Member
 
 def broken(*arguments, **more):
     raise RuntimeError("broken on purpose")
@@ -145,11 +145,11 @@ def crashing(house: House, relay: Relay, where: str, *more: str) -> Screen:
     return Screen(house, [sys.executable, str(script), *house.member(relay, "ace", *more)[2:]])
 
 
-@pytest.mark.parametrize("where", ["_turn", "_read_input", "_dial", "Desk.read"])
+@pytest.mark.parametrize("where", ["_turn", "_read_input", "_dial", "Member.read"])
 @pytest.mark.parametrize("more", [(), ("--plain",)])
 def test_a_crash(house: House, where: str, more: tuple[str, ...]) -> None:
     relay = house.relay()
-    owner = "Desk, 'read'" if where == "Desk.read" else f"loop.Client, {where!r}"
+    owner = "Member, 'read'" if where == "Member.read" else f"loop.Client, {where!r}"
     ace = crashing(house, relay, f"[({owner})]", *more)
     ace.expects_traceback = True
     if where == "_read_input":

@@ -218,12 +218,13 @@ class Campaign:
         """Wait for a socket, and let everybody do what is due."""
         now = time.monotonic()
         readers = self.proxy.readers(now)
-        socks = {member.sock: member for member in self.members if member.sock is not None}
-        ready = set(select.select([*readers, *socks], [], [], TURN_S)[0])
+        fds = [member.fd for member in self.members if member.fd is not None]
+        socks = {sock.fileno(): sock for sock in readers}
+        ready = set(select.select([*socks, *fds], [], [], TURN_S)[0])
         now = time.monotonic()
-        self.proxy.turn(ready, now)
+        self.proxy.turn({socks[fd] for fd in ready & socks.keys()}, now)
         for member in self.members:
-            member.turn(is_ready=member.sock in ready, now=now)
+            member.turn(is_ready=member.fd in ready, now=now)
 
     def turn_for(self, seconds: float) -> None:
         """Go on for some time."""
@@ -293,7 +294,7 @@ class Campaign:
                 self.proxy.unplug()
                 self._undo.append((now + after_s, "plug"))
             case Act.REDIAL:
-                self.rng.choice(self.members).redial()
+                self.rng.choice(self.members).redial(now)
             case Act.STOP if not pending & {"start", "go on"}:
                 self.relay.stop()
                 self._undo.append((now + after_s, "go on"))
@@ -342,10 +343,9 @@ class Campaign:
             shown = set(client.said)
             if not all(text in shown for text in self.typed):
                 return False
-        heads = {
-            (m.conversation.room, m.conversation._transcript and m.conversation._transcript.h)
-            for m in self.members
-        }
+        conversations = [member.conversation for member in self.members]
+        transcripts = [(conv.room, conv._reader.transcript) for conv in conversations]
+        heads = {(room, transcript and transcript.h) for room, transcript in transcripts}
         return len(heads) == self.plan.rooms and self._is_all_read()
 
     def _is_all_read(self) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 from collections import deque
 from collections.abc import Sequence
@@ -10,29 +9,29 @@ from dataclasses import dataclass, field
 from random import Random
 
 from common.crypto.identity import Identity
+from common.crypto.ticket import Ticket
 from common.errors import Refused
-from common.member.conversation import (
+from common.member.conversation import Conversation, Phase
+from common.member.events import (
     Back,
     Came,
-    Conversation,
-    Event,
     Gone,
     Joined,
     Left,
     Line,
     Noticed,
     Peer,
-    Phase,
     Said,
     Undelivered,
 )
-from common.member.retry import Retry
+from common.member.outbox import MESSAGES_S
+from common.member.passwords import Passwords
 from common.member.trust import Pins
-from common.wire.link import ClientLink, Closed, Opened
-from common.wire.pipe import Pipe
+from common.member.uplink import Again, Disconnected, Happened, Uplink, Wait, address_of
+from common.wire.link import Closed
 from common.wire.records import Delivered, Kind, message_seen
 
-TRANSIENT = (408, 409, 412, 429, 503)
+TRANSIENT = (408, 409, 410, 412, 429, 503)
 
 Place = tuple[str, bytes, int]
 """Room, log and seq of a line that the room sees."""
@@ -94,8 +93,8 @@ class Member:
         rng: Random,
         speed: float,
     ) -> None:
-        """Prepare; `speed`: how much faster than real pings, deadlines and retries are."""
-        self.conversation = Conversation(
+        """Prepare; `speed`: how much faster than the system's its clock is."""
+        conversation = Conversation(
             key=key,
             room=room,
             username=name,
@@ -104,16 +103,20 @@ class Member:
             pins=Pins(None),
             today="2026-11-21",
         )
+        # The relay counts on the system's clock.
+        conversation.messages_s = MESSAGES_S / speed
+        passwords = Passwords("", lambda _: psk)
+        passwords.psk = psk
+        address = address_of(f"ws://localhost:{port}/", Ticket(key))
+        self.uplink = Uplink(conversation, address, passwords, rng.random)
+        self.uplink.was_welcomed = True  # nobody gives up at the first refusal
         self.name = name
         self.rejoins = 0
         self.live_at_s = 0.0
-        self._key, self._psk, self._port = key, psk, port
+        self._port = port
         self._ledger = ledger
         self._speed = speed
-        self._retry = Retry(rng.random)
-        self._pipe: Pipe[ClientLink] | None = None
         self._ghosts: list[socket.socket] = []
-        self._dial_at = 0.0
         self._seen: set[str] = set()
         self._due: deque[Delivered] = deque()
         self.notices: list[str] = []
@@ -122,14 +125,19 @@ class Member:
     # --- What the campaign does.
 
     @property
-    def sock(self) -> socket.socket | None:
+    def conversation(self) -> Conversation:
+        """Its side of its room."""
+        return self.uplink.conversation
+
+    @property
+    def fd(self) -> int | None:
         """What to wait for."""
-        return self._pipe.sock if self._pipe else None  # type: ignore[return-value] # made in _dial
+        return self.uplink.fd
 
     @property
     def is_live(self) -> bool:
         """Whether it may speak."""
-        return self._pipe is not None and self.conversation.phase is Phase.LIVE
+        return self.uplink.is_connected and self.conversation.phase is Phase.LIVE
 
     @property
     def is_done(self) -> bool:
@@ -141,18 +149,21 @@ class Member:
         self._ledger.put(self, text, is_direct=to is not None)
         self.conversation.say(text, to)
 
-    def redial(self) -> None:
+    def redial(self, now: float) -> None:
         """Take the connection for dead, and leave it open: it may live on at the relay."""
-        if self._pipe is not None:
-            assert isinstance(self._pipe.sock, socket.socket)
-            self._ghosts.append(self._pipe.sock)
-            self._pipe = None
-            self._lost(None, 0.0)
-            self._dial_at = 0.0
+        pipe = self.uplink.detach()
+        if pipe is not None:
+            assert isinstance(pipe.sock, socket.socket)
+            self._ghosts.append(pipe.sock)
+            fast = now * self._speed
+            self.uplink.open_held()
+            self.uplink.lost("taken for dead", fast)
+            self._take()
+            self.uplink.retry(fast)
 
     def close(self) -> None:
         """Let go of every socket."""
-        self._hang_up()
+        self.uplink.close()
         for sock in self._ghosts:
             sock.close()
 
@@ -160,93 +171,58 @@ class Member:
 
     def turn(self, *, is_ready: bool, now: float) -> None:
         """Dial, read, tick and send."""
-        fast = now * self._speed
-        if self._pipe is None:
-            if fast < self._dial_at:
-                return
+        uplink, fast = self.uplink, now * self._speed
+        if uplink.wants_dial:
             self._dial(fast)
-        pipe = self._pipe
-        if pipe is None:
-            return
-        data = pipe.read() if is_ready else None
-        for closed in pipe.link.tick(fast):
-            self._on_closed(closed, fast)
-        for event in pipe.link.receive(data, fast) if data is not None else ():
-            match event:
-                case Opened():
-                    self.conversation.opened(event.handshake_hash, now)
-                case Closed():
-                    self._on_closed(event, fast)
-                case Delivered():
-                    self._receive(event, now)
-        self._take(self.conversation.open_held())
+        uplink.tick(fast)
+        self._take()
+        if is_ready:
+            uplink.read(fast, reads_together=False)
+        while (record := uplink.open_record(fast)) is not None:
+            self._opened(record, now)
+        uplink.open_held()
+        self._take()
         assert not self._due, f"{self.name} was not shown {self._due}"
-        if self._pipe is pipe:
-            for record in self.conversation.outgoing(now):
-                pipe.link.send(record)
-            if not pipe.flush():
-                self._on_closed(Closed(None, "connection lost"), fast)
+        uplink.send(fast)
+        self._take()
 
     def _dial(self, fast: float) -> None:
+        self.uplink.dialling()
         try:
             sock = socket.create_connection(("127.0.0.1", self._port), timeout=1.0)
         except OSError:
-            self._dial_at = self._retry.failed(fast)
+            self.uplink.failed("nobody is there", fast)
             return
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        url = f"ws://localhost:{self._port}/"
-        link = ClientLink(url, self._key, self._psk, self.conversation.hello(), fast)
-        self._pipe = Pipe(sock, link)
-
-    def _on_closed(self, closed: Closed, fast: float) -> None:
-        """Do as PROTOCOL.md 3.3 says, for one that was welcomed."""
-        refused = closed.refused
-        assert (
-            refused is None
-            or refused.status in (*TRANSIENT, 410)
-            or (refused.status == 400 and not refused.authentic)
-        ), f"{self.name}: {refused.status} {refused.text}"
-        self._hang_up()
-        self._lost(refused, fast)
-
-    def _lost(self, refused: Refused | None, fast: float) -> None:
-        self._take(self.conversation.open_held())
-        self._end_stay()
-        if refused is not None and refused.status == 410:
-            self.rejoins += 1
-            self._events(self.conversation.rejoin())
-            self._dial_at = 0.0
-            return
-        self._events(self.conversation.lost())
-        self._dial_at = self._retry.failed(fast)
-
-    def _hang_up(self) -> None:
-        if self._pipe is not None:
-            with contextlib.suppress(OSError):
-                self._pipe.sock.close()
-            self._pipe = None
+        self.uplink.attach(sock, fast)
 
     # --- What comes.
 
-    def _receive(self, record: Delivered, now: float) -> None:
+    def _opened(self, record: Delivered | Closed, now: float) -> None:
         conversation = self.conversation
-        is_own = record.sender == conversation._number
+        if isinstance(record, Closed):
+            self._take()
+            return
+        is_own = record.sender == conversation._reader.number
         if record.kind is Kind.MESSAGE:
-            may_read = is_own or message_seen(record.body) >= conversation._joined_seq
+            may_read = is_own or message_seen(record.body) >= conversation._reader.joined_seq
             stay = self._stay()
             if not record.to:
                 (stay.shown if may_read else stay.unreadable).add(record.seq)
             if may_read and not is_own:
                 self._due.append(record)
-        self._take(conversation.receive(record, now), record)
+        self._take(record)
+        transcript = conversation._reader.transcript
+        if transcript is not None and conversation._reader.joined_seq:
+            self._stay().last_seq = transcript.seq
         if conversation.phase is Phase.LIVE and not self.live_at_s:
             self.live_at_s = now
 
-    def _take(self, events: Sequence[Event], echo: Delivered | None = None) -> None:
+    def _take(self, echo: Delivered | None = None) -> None:
         """Check that what is shown of others is the next that came, and our own is this echo."""
-        self._events(events)
-        for event in events:
+        while (event := self.uplink.next_event()) is not None:
+            self._note(event)
             if isinstance(event, Said):
                 record = self._due.popleft() if event.peer else echo
                 assert record is not None
@@ -266,18 +242,28 @@ class Member:
             assert not spoken.is_reported, f"{said.text!r} was reported, and is echoed"
             spoken.is_echoed = True
 
-    def _events(self, events: Sequence[Event]) -> None:
-        for event in events:
-            match event:
-                case Joined() | Back():
-                    self._retry.succeeded()
-                    self._stay()
-                case Undelivered():
-                    self._report(event.lines)
-                case Noticed():
-                    self.notices.append(event.text)
-                case _:
-                    assert isinstance(event, Came | Left | Said | Gone), event
+    def _note(self, event: Happened) -> None:
+        match event:
+            case Joined() | Back():
+                self.uplink.settled()
+                self._stay()
+            case Undelivered():
+                self._report(event.lines)
+            case Noticed():
+                self.notices.append(event.text)
+            case Again() | Wait():
+                self._refused(event.refused)
+            case _:
+                assert isinstance(event, Came | Left | Said | Gone | Disconnected), event
+
+    def _refused(self, refused: Refused | None) -> None:
+        """Check that the relay had a reason of PROTOCOL.md 3.3, for one that was welcomed."""
+        if refused is not None:
+            is_bad_tag = refused.status == 400 and not refused.authentic
+            assert refused.status in TRANSIENT or is_bad_tag, (
+                f"{self.name}: {refused.status} {refused.text}"
+            )
+            self.rejoins += refused.status == 410
 
     def _report(self, lines: Sequence[Line]) -> None:
         for line in lines:
@@ -288,21 +274,15 @@ class Member:
 
     def _stay(self) -> Stay:
         conversation = self.conversation
-        key = (conversation._log_id, int(conversation._joined_seq))
+        key = (conversation._reader.log_id, int(conversation._reader.joined_seq))
         if not self.stays or (self.stays[-1].log_id, self.stays[-1].joined_seq) != key:
             self.stays.append(Stay(*key, 0))
         return self.stays[-1]
-
-    def _end_stay(self) -> None:
-        transcript = self.conversation._transcript
-        if transcript is not None and self.conversation._joined_seq:
-            self._stay().last_seq = transcript.seq
 
     # --- The judge.
 
     def check(self) -> None:
         """Check that all that the log has, from our joining on, was shown to us."""
-        self._end_stay()
         for place, spoken in self._ledger.places.items():
             room, log_id, seq = place
             for stay in self.stays:

@@ -20,9 +20,11 @@ from common.crypto.identity import Identity
 from common.crypto.primitives import CardKey
 from common.member.conversation import Phase
 from common.relay.room import Roster
+from common.view.view import Status
 from common.wire import records
+from common.wire.link import Closed
 from common.wire.records import RELAY, Delivered, Kind, Member, MemberId, Sent, Seq, Welcome
-from tests.sim.test_sim_desk import At
+from tests.sim.test_sim_member import At
 from tests.sim.test_sim_people import Room, rows, same_person, stretched
 from tests.sim.world import World
 
@@ -37,7 +39,7 @@ GHOST = MemberId(66)
 SENT = (Kind.LEAVE, Kind.MESSAGE, Kind.SENDER_KEY)
 
 
-class Liar(deque[Delivered]):
+class Liar(deque[Delivered | Closed]):
     """The relay as one client knows it; in the place of its inbox.
 
     Attributes:
@@ -53,23 +55,26 @@ class Liar(deque[Delivered]):
         self.ghost = GHOST
         self.seen: list[Delivered] = []
         self.stolen: list[Sent] = []
-        self._conversation = at.desk._conversation
-        transcript = self._conversation._transcript
+        self._conversation = at.member.conversation
+        transcript = self._conversation._reader.transcript
         self._seqs = {
             True: transcript.seq if transcript else 0,
-            False: self._conversation._mail_seq,
+            False: self._conversation._reader.mail_seq,
         }
         self._unechoed: deque[Sent] = deque()
         self._outgoing = self._conversation.outgoing
         self._conversation.outgoing = self._take  # type: ignore[method-assign]
-        at.desk._inbox = self
+        at.member.uplink._inbox = self
 
-    def append(self, record: Delivered) -> None:
+    def append(self, record: Delivered | Closed) -> None:
         """Take a record of the log, and tell of it what we like."""
+        if isinstance(record, Closed):
+            super().append(record)
+            return
         self.seen.append(record)
         if record.kind is Kind.WELCOME:
             self._seqs = {True: Welcome.decode(record.body).room_seq, False: 0}
-        if record.kind in SENT and record.sender == self._conversation._number:
+        if record.kind in SENT and record.sender == self._conversation._reader.number:
             self._unechoed.popleft()
         for told in self.tell(record):
             self.say(told)
@@ -94,7 +99,9 @@ class Liar(deque[Delivered]):
         """Echo what was for the ghost, in its turn."""
         while self._unechoed and self._unechoed[0].to == self.ghost:
             sent = self._unechoed.popleft()
-            self.say(Delivered(sent.kind, self._conversation._number, self.ghost, Seq(0), 5, b""))
+            self.say(
+                Delivered(sent.kind, self._conversation._reader.number, self.ghost, Seq(0), 5, b"")
+            )
 
 
 @pytest.fixture
@@ -145,7 +152,7 @@ def substitutes(liar: Liar, card: Card) -> None:
 
 
 def status(at: At) -> tuple[str, ...]:
-    assert at.view.last is not None
+    assert isinstance(at.view.last, Status)
     return at.view.last.changed
 
 
@@ -163,7 +170,7 @@ def test_a_substituted_card_of_somebody_known(room: Room) -> None:
     assert not rows(ace, "CHANGED")
     liar = Liar(ace)
     card = forged(room, "bea")
-    bea.desk.quit("")
+    bea.member.quit("")
     room.carry(3)
     liar.ghost = MemberId(4)
     liar.tell = lambda record: [
@@ -291,9 +298,9 @@ def test_one_who_left_and_is_kept_listed_breaks_the_log(room: Room) -> None:
     ace, bea, col = room.seat("ace", "bea", "col")
     liar = Liar(ace)
     liar.tell = lambda record: [] if record.kind is Kind.LEAVE else [record]
-    col.desk.quit("")
+    col.member.quit("")
     room.carry(3)
-    assert ace.desk._conversation.members == 3
+    assert ace.member.conversation.members == 3
     bea.type("col is gone")
     room.carry()
     assert rows(ace, UNAUTHENTIC.format("bea"))
@@ -308,9 +315,9 @@ def test_an_old_stay_replayed_is_loud(room: Room) -> None:
     liar = Liar(ace)
     bea.type("yes, do it")
     room.carry()
-    card = bea.desk._conversation._card
+    card = bea.member.conversation._outbox.card(room.world.now)
     assert card is not None
-    bea.desk.quit("")
+    bea.member.quit("")
     room.carry(3)
     old = [record for record in liar.seen if record.kind in (Kind.SENDER_KEY, Kind.MESSAGE)]
     assert [record.kind for record in old] == [Kind.SENDER_KEY, Kind.MESSAGE]

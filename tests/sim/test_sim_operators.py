@@ -10,7 +10,8 @@ import pytest
 from common.crypto import card as cards
 from common.crypto import ticket
 from common.crypto.identity import Identity, fingerprint
-from common.member.conversation import Phase, Said
+from common.member.conversation import Phase
+from common.member.events import Said
 from common.wire import records
 from common.wire.link import State
 from common.wire.orders import FORMS

@@ -1,4 +1,4 @@
-"""A desk of peer mode, against the real relay: who is let in, who is greeted, and who ends whom."""
+"""A member of peer mode, against the real relay: who is let in, who greeted, and who ends whom."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from unittest import mock
 
 import pytest
 
-from common.config import PEER_RATE, ClientConfig, PeerConfig
+from common.config import PEER_RATE, PeerConfig
 from common.crypto.identity import Identity
 from common.errors import Refused
-from common.member.conversation import Phase, Said
-from common.member.peering import CLOSED, PeerDesk, greeting
+from common.member.conversation import Phase
+from common.member.events import Said
+from common.member.peering import CLOSED, Doorkeeper, Peering, greeting
 from common.view.lines import Lines
 from common.view.view import Message, Presence
 from common.wire.link import Closed
 from common.wire.records import Hello
-from tests.sim.test_sim_desk import At, View
+from tests.sim.test_sim_member import At, View
 from tests.sim.world import World
 
 NAMES = ["desktop", "phone"]
@@ -39,27 +40,24 @@ class Plain(Lines):
 class PeerAt(At):
     """Laptop, in a world with desktop, the first, and phone."""
 
-    def __init__(self, world: World, view: View | Plain, mode: str = "connect") -> None:
-        super().__init__(world)
-        self.view = view  # type: ignore[assignment] # as much of it as is called
-        old = self.desk._settings
-        settings = ClientConfig(old.ticket, "laptop", password="", ephemeral=True)
-        self.desk = PeerDesk(
-            settings,
-            PEER._replace(mode=mode),
-            {},
-            view,  # type: ignore[arg-type]
-            lambda: world.now,
-            lambda: 5,
-            "2026-11-21",
-            lambda: world.psk,
+    def __init__(
+        self, world: World, view: View | Plain, mode: str = "connect", name: str = "laptop"
+    ) -> None:
+        self.doorkeeper = Doorkeeper()
+        keeper = self.doorkeeper if mode == "listen" else None
+        super().__init__(
+            world,
+            name,
+            view=view,
+            make_policy=lambda view: Peering(view, lambda: 5, PEER._replace(mode=mode), keeper),
+            password="",
         )
-        self.desk.dialled(world.psk)
+        self.doorkeeper.uplink = self.member.uplink
 
     @property
-    def peer_desk(self) -> PeerDesk:
-        assert isinstance(self.desk, PeerDesk)
-        return self.desk
+    def policy(self) -> Peering:
+        assert isinstance(self.member._policy, Peering)
+        return self.member._policy
 
     def settle(self) -> None:
         for _ in range(3):
@@ -79,7 +77,7 @@ def connected(world: World, view: View | Plain) -> PeerAt:
     at.dial()
     at.settle()
     assert at.phase is Phase.LIVE
-    assert at.peer_desk._listener == IDENTITIES[0].public
+    assert at.policy._listener == IDENTITIES[0].public
     return at
 
 
@@ -90,33 +88,37 @@ def test_the_listener_ends_who_has_connected_and_nobody_else_does() -> None:
         assert plain.rows[0].startswith("Connected to ")
         world.people[1].quit()
         at.settle()
-        assert (at.desk.exit_code, CLOSED in plain.rows) == (None, False)
+        assert (at.member.exit_code, CLOSED in plain.rows) == (None, False)
         world.people[0].quit()
         at.settle()
-        assert at.desk.exit_code == 0
+        assert at.member.exit_code == 0
         assert plain.rows[-1] == CLOSED
-        assert at.desk.fd is None
+        assert at.member.fd is None
 
 
 def test_what_was_not_sent_by_then_is_told() -> None:
     with World(NAMES, IDENTITIES) as world:
         at = connected(world, Plain())
-        with mock.patch.object(at.desk._conversation, "outgoing", return_value=[]):
+        with mock.patch.object(at.member.conversation, "outgoing", return_value=[]):
             at.type("too late")
             world.people[0].quit()
             at.settle()
-        assert (at.desk.exit_code, at.desk.last_words) == (1, "1 line was not delivered.")
+        assert (at.member.exit_code, at.member.last_words) == (1, "1 line was not delivered.")
 
 
 def test_where_a_member_came_from_is_forgotten_when_it_leaves() -> None:
     with World(NAMES, IDENTITIES) as world:
-        at = connected(world, Plain())
+        at = PeerAt(world, Plain(), "listen")
+        at.dial()
+        at.settle()
         phone = world.people[1]
+        phone.dial()
+        at.settle()
         for number in range(3):  # as its relay's loops tell of each resume
-            at.peer_desk.joined(phone.conv._session, f"127.0.0.1:{number}")
+            at.doorkeeper.joined(phone.conv._session, f"127.0.0.1:{number}")
         phone.quit()
         at.settle()
-        assert at.peer_desk._addresses == {}
+        assert at.doorkeeper._addresses == {}
 
 
 def test_whoever_gives_an_order_is_told_that_nobody_can() -> None:
@@ -135,10 +137,10 @@ def test_a_screen_stays_to_be_read() -> None:
         at = connected(world, view)
         world.people[0].quit()
         at.settle()
-        assert not isinstance(at.desk.exit_code, int)
+        assert not isinstance(at.member.exit_code, int)
         assert at.saw(f"{CLOSED} /quit leaves.")
-        at.desk.quit("")
-        assert at.desk.exit_code == 0
+        at.member.quit("")
+        assert at.member.exit_code == 0
 
 
 def test_a_listener_that_is_lost_is_waited_for() -> None:
@@ -151,8 +153,8 @@ def test_a_listener_that_is_lost_is_waited_for() -> None:
         world.people[0].dial = lambda: None  # type: ignore[method-assign]
         for _ in range(8):
             at.carry()
-        assert not any(peer.name == "desktop" for peer in at.desk._conversation.peers.values())
-        assert at.desk.exit_code is None
+        assert not any(peer.name == "desktop" for peer in at.member.conversation.peers.values())
+        assert at.member.exit_code is None
 
 
 def test_a_listener_greets_each_newcomer_once() -> None:
@@ -164,7 +166,9 @@ def test_a_listener_greets_each_newcomer_once() -> None:
         assert plain.rows == ["Waiting for a peer."]
         for person in world.people:
             session = person.conv.hello().session
-            at.peer_desk.joined(session, "[fe80::1]:5" if person.name == "phone" else "192.0.2.1:7")
+            at.doorkeeper.joined(
+                session, "[fe80::1]:5" if person.name == "phone" else "192.0.2.1:7"
+            )
             person.dial()
             at.settle()
         assert "Connected by ('192.0.2.1', 7)" in plain.rows
@@ -180,19 +184,19 @@ def test_a_listener_greets_each_newcomer_once() -> None:
         world.people[1].quit()
         at.settle()
         assert plain.rows[-2:] == [CLOSED, "Waiting for a peer."]
-        assert at.desk.exit_code is None
+        assert at.member.exit_code is None
 
 
 def test_who_is_let_in_at_the_listener() -> None:
     with World(NAMES, IDENTITIES) as world:
         at = PeerAt(world, Plain(), "listen")
-        desk, own = at.peer_desk, at.desk._conversation.hello()
+        keeper, own = at.doorkeeper, at.member.conversation.hello()
         other = Hello(secrets.token_bytes(16), IDENTITIES[0].public, "", "desktop")
         reflected = Hello(secrets.token_bytes(16), own.identity, "", "laptop")
-        assert [desk.judge(hello) for hello in (own, other, reflected)] == [None, 503, 409]
+        assert [keeper.judge(hello) for hello in (own, other, reflected)] == [None, 503, 409]
         at.dial()
         at.settle()
-        assert [desk.judge(hello) for hello in (own, other, reflected)] == [None, None, 409]
+        assert [keeper.judge(hello) for hello in (own, other, reflected)] == [None, None, 409]
 
 
 @pytest.mark.parametrize(
@@ -215,7 +219,7 @@ def test_who_is_let_in_at_the_listener() -> None:
 def test_rows_of_the_small_program(message: Message, rows: list[str]) -> None:
     with World(NAMES, IDENTITIES) as world:
         plain = Plain()
-        PeerAt(world, plain).peer_desk._show_message(message)
+        PeerAt(world, plain).policy.said(message, is_goodbye=False)
         assert plain.rows == rows
 
 
@@ -231,17 +235,17 @@ def test_a_refusal_names_file_section_and_value(*, is_plain: bool) -> None:
             at = PeerAt(world, Plain() if is_plain else View())
             at.dial()
             act(at)
-            assert at.desk.exit_code == 3
-            assert at.desk.last_words.startswith(f"The network answered: {words}")
+            assert at.member.exit_code == 3
+            assert at.member.last_words.startswith(f"The network answered: {words}")
 
 
 def refuse(at: PeerAt, status: int) -> None:
-    at.desk._on_closed(Closed(Refused(status, ""), ""), at.world.now)
+    at.closes(Closed(Refused(status, ""), ""), at.world.now)
 
 
 def test_peers_may_say_more_in_a_second() -> None:
     with World(NAMES, IDENTITIES) as world:
-        assert PeerAt(world, Plain()).desk._conversation.messages_s == PEER_RATE
+        assert PeerAt(world, Plain()).member.conversation.messages_s == PEER_RATE
 
 
 def test_no_presence_is_lost_on_a_screen() -> None:
@@ -255,3 +259,65 @@ def test_no_presence_is_lost_on_a_screen() -> None:
         world.people[0].dial()
         at.settle()
         assert [presence.name for presence in shown] == ["desktop"]
+
+
+def test_who_listens_keeps_the_name_and_is_told_why() -> None:
+    with World(NAMES, IDENTITIES) as world:
+        plain = Plain()
+        at = PeerAt(world, plain, "listen")
+        at.dial()
+        at.settle()
+        at.type("/nick tower")
+        at.settle()
+        assert "Who listens keeps the name" in plain.rows[-1]
+        assert at.member.conversation.username == "laptop"
+        assert at.phase is Phase.LIVE
+
+
+@pytest.mark.parametrize("is_plain", [True, False])
+def test_another_name_of_a_peer_closes_nothing(*, is_plain: bool) -> None:
+    with World([], []) as world:
+        desktop = PeerAt(world, Plain() if is_plain else View(), "listen")
+        phone = PeerAt(world, Plain() if is_plain else View(), name="phone")
+        here: list[PeerAt] = []
+
+        def carry(seconds: int) -> None:
+            for _ in range(10 * seconds):
+                world.now += 0.1
+                for at in here:
+                    at.step()
+                world.relay.turn()
+
+        for at in (desktop, phone):
+            here.append(at)
+            carry(2)
+            assert at.phase is Phase.LIVE
+        before = len(desktop.view.rows)
+        phone.type("/nick handy")
+        carry(4)
+        assert phone.saw("You are now handy. 2 here.")
+        told = desktop.view.rows[before:]
+        assert any("phone is now handy. 2 here" in row for row in told), told
+        assert not any(CLOSED in row or "Waiting" in row or "Connected by" in row for row in told)
+        # What a peer may say in a second is a matter of the mode, not of the name.
+        assert phone.member.conversation.messages_s == PEER_RATE
+        assert desktop.member.exit_code is None
+        # Who connected is still ended by whoever listens.
+        desktop.member.quit("")
+        carry(3)
+        assert any(CLOSED in row for row in phone.view.rows)
+
+
+def test_a_peer_that_leaves_for_good_is_told_a_moment_later() -> None:
+    with World(NAMES, IDENTITIES) as world:
+        plain = Plain()
+        at = PeerAt(world, plain, "listen")
+        at.dial()
+        at.settle()
+        world.people[1].dial()
+        at.settle()
+        world.people[1].quit()
+        at.carry()
+        assert CLOSED not in plain.rows
+        at.settle()
+        assert plain.rows[-2:] == [CLOSED, "Waiting for a peer."]

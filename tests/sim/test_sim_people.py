@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from typing import Any
 from unittest import mock
 
 import pytest
 
 import server
 from common.crypto import ticket
+from common.crypto.identity import Identity
 from common.crypto.transcript import Transcript
-from common.member import desk as desks
 from common.member.conversation import Phase
+from common.member.narrator import RENAMED_S
 from common.member.trust import Grade, Pin
+from common.relay.operators import Giver
 from common.term.editor import Action, Submit
 from common.view.view import Post
-from common.wire.records import Kind, Sent
-from tests.sim.test_sim_desk import At
+from tests.sim.test_sim_member import At
 from tests.sim.world import World
 
 MARKER = "b0a7-marker"
@@ -35,8 +37,8 @@ class Room:
         self.world = world
         self.all: list[At] = []
 
-    def seat(self, *names: str) -> list[At]:
-        found = [At(self.world, name) for name in names]
+    def seat(self, *names: str, **settings: Any) -> list[At]:
+        found = [At(self.world, name, **settings) for name in names]
         for at in found:
             self.all.append(at)
             at.dial()
@@ -70,10 +72,8 @@ def room() -> Iterator[Room]:
 
 def same_person(at: At) -> At:
     """A client that was started again, with the identity file of another."""
-    again = At(at.world, at.name)
-    again.desk._identity = at.desk._identity
-    again.desk._conversation = again.desk._converse(at.name)
-    return again
+    with mock.patch.object(Identity, "generate", return_value=at.member._identity):
+        return At(at.world, at.name)
 
 
 def rows(at: At, content: str) -> list[str]:
@@ -117,18 +117,18 @@ def test_a_refused_direct_message_leaks_nothing_and_is_kept(
     room: Room, typed: str, told: str
 ) -> None:
     ace, bea, gone = room.seat("ace", "bea", "gone")
-    ace.desk._pins.replace(
-        ace.desk._conversation._server_id, "col", Pin(bytes(32), Grade.TOFU, "2026-01-01")
+    ace.member._pins.replace(
+        ace.member.conversation._server_id, "col", Pin(bytes(32), Grade.TOFU, "2026-01-01")
     )
     (col,) = room.seat("col")
-    gone.desk.quit("")
+    gone.member.quit("")
     room.carry()
     ace.type(typed)
     room.carry()
     assert rows(ace, told), ace.view.rows
     # But a password, which must not stand there.
     assert ace.view.draft == ("" if typed.startswith("/password") else typed)
-    assert ace.desk._conversation.waiting == 0
+    assert ace.member.conversation.waiting == 0
     for other in (ace, bea, col):
         assert other.view.messages == []
         assert not any(MARKER in row for row in other.view.rows)
@@ -137,7 +137,7 @@ def test_a_refused_direct_message_leaks_nothing_and_is_kept(
 def test_a_pasted_direct_message_is_not_said_to_the_room(room: Room) -> None:
     ace, bea = room.seat("ace", "bea")
     typed = f"/msg bea {MARKER}"
-    ace.desk.act(Submit(typed, is_literal=True), room.world.now)
+    ace.member.act(Submit(typed, is_literal=True), room.world.now)
     room.carry()
     assert ace.view.draft == typed
     assert bea.view.messages == []
@@ -146,7 +146,7 @@ def test_a_pasted_direct_message_is_not_said_to_the_room(room: Room) -> None:
 def test_who_leaves_before_a_direct_line_is_logged_was_told_nothing(room: Room) -> None:
     ace, bea = room.seat("ace", "bea")
     ace.type(f"/msg bea {MARKER}")
-    bea.desk.quit("")
+    bea.member.quit("")
     bea.step()
     bea.step()
     room.world.relay.turn()  # the LEAVE is logged first
@@ -163,16 +163,16 @@ def test_a_reply_goes_to_who_wrote_last_and_nobody_else(room: Room) -> None:
     room.carry()
     col.type("for all")
     room.carry()
-    assert ace.desk.sources().reply_to == "bea"
+    assert ace.view.sources().reply_to == "bea"
     ace.type("/r two")
     room.carry()
     assert [message.text for message in bea.view.messages] == ["one", "for all", "two"]
     assert [message.text for message in col.view.messages] == ["for all"]
     # Whoever takes the name later is not who wrote.
-    bea.desk.quit("")
+    bea.member.quit("")
     room.carry(3)
     (other,) = room.seat("bea")
-    assert ace.desk.sources().reply_to == "bea"
+    assert ace.view.sources().reply_to == "bea"
     ace.type(f"/r {MARKER}")
     room.carry()
     assert rows(ace, "bea is not here any more. Nothing was sent.")
@@ -190,7 +190,7 @@ def test_an_ignored_member_is_hidden_and_counted(room: Room) -> None:
     bea.type("/away")
     room.carry()
     assert ace.view.messages == []
-    assert ace.desk.sources().reply_to == ""
+    assert ace.view.sources().reply_to == ""
     assert not rows(ace, "bea is away")
     ace.type("/ignore")
     assert rows(ace, "Ignored: bea (2 hidden).")
@@ -305,7 +305,7 @@ def test_who_is_silent_is_idle(room: Room) -> None:
 
 def test_another_name_is_one_row_to_the_others(room: Room) -> None:
     ace, bea = room.seat("ace", "bea")
-    session = bea.desk._conversation.hello().session
+    session = bea.member.conversation.hello().session
     ace.view.rows.clear()
     bea.type("/away")
     room.carry()
@@ -315,7 +315,7 @@ def test_another_name_is_one_row_to_the_others(room: Room) -> None:
     bea.type("before")
     room.carry(5)
     assert bea.phase is Phase.LIVE
-    assert bea.desk._conversation.hello().session != session
+    assert bea.member.conversation.hello().session != session
     assert bea.view.last is not None
     assert bea.view.last.name == "beatrice"
     assert rows(bea, "You are now beatrice. 2 here.")
@@ -326,12 +326,11 @@ def test_another_name_is_one_row_to_the_others(room: Room) -> None:
     assert ace.view.said_texts == ["before", "after", "hello"]
     assert bea.view.messages[-1].is_direct
     # Both can be looked for under what they are called now.
-    assert ace.desk._conversation.find("bea") is None
+    assert ace.member.conversation.find("bea") is None
 
 
 def test_a_program_hears_of_each_name_that_comes_and_goes(room: Room) -> None:
-    (ace,) = room.seat("ace")
-    ace.desk._settings = ace.desk._settings._replace(tail=0)
+    (ace,) = room.seat("ace", tail=0)
     (bea,) = room.seat("bea")
     bea.type("/nick beatrice")
     room.carry()
@@ -356,20 +355,20 @@ def test_the_end_of_the_former_session_is_no_lost_connection(room: Room) -> None
 
 def test_who_leaves_for_good_is_told_a_moment_later(room: Room) -> None:
     ace, bea = room.seat("ace", "bea")
-    bea.desk.quit("")
+    bea.member.quit("")
     room.carry(1)
     assert not rows(ace, "bea left")
-    room.carry(desks.RENAMED_S)
+    room.carry(RENAMED_S)
     assert rows(ace, "bea left after 0 s. 1 here") or rows(ace, "bea left after 1 s. 1 here")
 
 
 def test_another_person_who_comes_meanwhile_is_another(room: Room) -> None:
     ace, bea = room.seat("ace", "bea")
-    bea.desk.quit("")
+    bea.member.quit("")
     room.carry(0.5)
     room.all.remove(bea)
     room.seat("bella")
-    room.carry(desks.RENAMED_S)
+    room.carry(RENAMED_S)
     assert not rows(ace, "is now")
     assert rows(ace, "bea left")
     assert rows(ace, "bella joined")
@@ -386,16 +385,16 @@ def test_another_person_who_comes_meanwhile_is_another(room: Room) -> None:
 )
 def test_a_name_that_cannot_be_changes_nothing(room: Room, name: str, told: str) -> None:
     _, bea = room.seat("ace", "bea")
-    session = bea.desk._conversation.hello().session
+    session = bea.member.conversation.hello().session
     bea.type(f"/nick {name}")
     room.carry()
     assert rows(bea, told)
-    assert bea.desk._conversation.hello().session == session
+    assert bea.member.conversation.hello().session == session
 
 
 def test_a_name_that_the_relay_refuses_changes_nothing(room: Room) -> None:
     ace, bea = room.seat("ace", "bea")
-    session = bea.desk._conversation.hello().session
+    session = bea.member.conversation.hello().session
     # In another room, say.
     relay = room.world.relay.server
     with mock.patch.object(relay.gate, "admit", return_value=409):
@@ -413,7 +412,7 @@ def test_a_name_that_the_relay_refuses_changes_nothing(room: Room) -> None:
     bea.type("still here")
     room.carry(5)
     assert ace.view.said_texts == ["still here"]
-    assert bea.desk._conversation.hello().session == session
+    assert bea.member.conversation.hello().session == session
 
 
 def test_a_relay_that_does_not_answer_a_new_name_changes_nothing(room: Room) -> None:
@@ -422,7 +421,7 @@ def test_a_relay_that_does_not_answer_a_new_name_changes_nothing(room: Room) -> 
     for _ in range(60):
         room.world.now += 0.1
         bea.step()
-        bea.desk.wants_dial = False  # nobody dials
+        bea.member.uplink.wants_dial = False  # nobody dials
     room.carry()
     assert rows(bea, "The relay took too long. You stay bea.")
     bea.type("still here")
@@ -460,49 +459,47 @@ def test_a_name_is_freed_at_once_by_its_own_identity(room: Room) -> None:
 def test_a_program_hears_that_somebody_here_was_left_out(
     room: Room, has_changed: bool, code: int
 ) -> None:
-    (ace,) = room.seat("ace")
-    ace.desk._settings = ace.desk._settings._replace(sends=True)
+    (ace,) = room.seat("ace", sends=True)
     if has_changed:
-        ace.desk._pins.replace(
-            ace.desk._conversation._server_id, "bea", Pin(bytes(32), Grade.TOFU, "2026-01-01")
+        ace.member._pins.replace(
+            ace.member.conversation._server_id, "bea", Pin(bytes(32), Grade.TOFU, "2026-01-01")
         )
     (bea,) = room.seat("bea")
-    ace.desk.act(Post("a line", "", "Line 1"), room.world.now)
+    ace.member.act(Post("a line", "", "Line 1"), room.world.now)
     room.carry()
-    ace.desk.input_ended(room.world.now)
+    ace.member.input_ended(room.world.now)
     room.carry()
-    assert ace.desk.exit_code == code
+    assert ace.member.exit_code == code
     assert bool(rows(bea, "a line") or bea.view.said_texts) is not has_changed
 
 
 @pytest.mark.parametrize("most", [0, 1])
 def test_a_program_that_waits_for_an_answer_outlasts_its_question(room: Room, most: int) -> None:
-    ace, bea = room.seat("ace", "bea")
-    ace.desk._settings = ace.desk._settings._replace(sends=True, tail=most)
+    (ace,) = room.seat("ace", sends=True, tail=most)
+    (bea,) = room.seat("bea")
     ace.view.is_screen = False
-    ace.desk.act(Post("what time is it?", "", "Line 1"), room.world.now)
-    ace.desk.input_ended(room.world.now)
+    ace.member.act(Post("what time is it?", "", "Line 1"), room.world.now)
+    ace.member.input_ended(room.world.now)
     room.carry(200)
     assert bea.view.said_texts == ["what time is it?"]
-    assert ace.desk.exit_code == (None if most else 0)
-    ace.desk.act(Action.QUIT, room.world.now)  # as its view does once the answer is here
+    assert ace.member.exit_code == (None if most else 0)
+    ace.member.act(Action.QUIT, room.world.now)  # as its view does once the answer is here
     room.carry()
-    assert ace.desk.exit_code == 0
+    assert ace.member.exit_code == 0
 
 
 def test_a_program_hears_at_once_what_was_not_sent_and_why(room: Room) -> None:
-    (ace,) = room.seat("ace")
-    ace.desk._settings = ace.desk._settings._replace(sends=True)
+    (ace,) = room.seat("ace", sends=True)
     room.world.relay.orders("/mute ace 5m")
     room.carry()
-    ace.desk.act(Post("one\ntwo", "", "Line 1"), room.world.now)
+    ace.member.act(Post("one\ntwo", "", "Line 1"), room.world.now)
     room.carry()
     (told,) = rows(ace, "2 lines were not sent. The relay says: You are muted until ")
     assert "/resend" not in told
-    ace.desk.input_ended(room.world.now)
+    ace.member.input_ended(room.world.now)
     room.carry()
-    assert ace.desk.exit_code == 1
-    assert ace.desk.last_words == "2 lines were not delivered."
+    assert ace.member.exit_code == 1
+    assert ace.member.last_words == "2 lines were not delivered."
 
 
 # --- Passwords, and invitations.
@@ -524,7 +521,7 @@ def test_a_told_password_is_tried_first(room: Room) -> None:
     for at in (ace, bea):
         assert at.phase is Phase.LIVE
         assert not rows(at, "wrong KEY or password")
-        assert at.desk._passwords.trying == "new one"
+        assert at.member.passwords.trying == "new one"
 
 
 def test_who_changes_the_password_comes_back_with_it(room: Room) -> None:
@@ -538,11 +535,11 @@ def test_who_changes_the_password_comes_back_with_it(room: Room) -> None:
     room.carry(5)
     # It was refused: the old one is good.
     assert ace.phase is Phase.LIVE
-    assert ace.desk._passwords.trying == "p"
+    assert ace.member.passwords.trying == "p"
     ace.type("/password new one")
     room.carry()
     assert "forgotten" in ace.view.rows
-    with mock.patch.object(ace.desk._passwords, "refused") as refused:
+    with mock.patch.object(ace.member.passwords, "refused") as refused:
         ace.cut()
         room.carry(5)
     assert ace.phase is Phase.LIVE
@@ -571,19 +568,17 @@ def test_one_order_changes_the_password_and_tells_it(room: Room) -> None:
     ace, bea = room.seat("ace", "bea")
     room.world.relay.orders("/op ace")
     room.carry()
-    sent: list[bytes] = []
-    real = server.Room.receive
+    sent: list[str] = []
+    real = server.Orders.hear
 
-    def receive(self: server.Room, seat: server.Seat, *more: object) -> object:
-        record = more[1]
-        if isinstance(record, Sent) and record.kind is Kind.COMMAND:
-            sent.append(record.body)
-        return real(self, seat, *more)  # type: ignore[arg-type]
+    def hear(self: server.Orders, giver: Giver, line: str, *more: Any) -> None:
+        sent.append(line)
+        real(self, giver, line, *more)
 
-    with mock.patch.object(server.Room, "receive", receive):
+    with mock.patch.object(server.Orders, "hear", hear):
         ace.type("/password --tell  top drawer ")
         room.carry()
-    assert sent == [b"/password top drawer"]
+    assert sent == ["/password top drawer"]
     assert rows(bea, "ace told a new password: top drawer ")
     for typed in ("/password --tell", "/password --tell -x", "/password --tell a\x07"):
         ace.type(typed)
@@ -600,37 +595,37 @@ def test_one_order_changes_the_password_and_tells_it(room: Room) -> None:
 
 def test_no_member_can_lock_others_out(room: Room) -> None:
     ace, bea, *liars = room.seat("ace", "bea", "liar1", "liar2", "liar3")
-    ace.desk._conversation.tell_password("new one")
+    ace.member.conversation.tell_password("new one")
     room.carry()
     for number, liar in enumerate(liars):
         for again in range(10):
-            liar.desk._conversation.tell_password(f"lie {number} {again}")
+            liar.member.conversation.tell_password(f"lie {number} {again}")
             room.carry()
     bea.cut()
     room.carry(5)
     # The old one is good still.
     assert bea.phase is Phase.LIVE
-    assert bea.desk._passwords.trying == "p"
-    ace.desk._conversation.tell_password("newer one")
+    assert bea.member.passwords.trying == "p"
+    ace.member.conversation.tell_password("newer one")
     for liar in liars:
-        liar.desk._conversation.tell_password("last lie")
+        liar.member.conversation.tell_password("last lie")
     room.set_password("newer one")
     room.carry()
     bea.cut()
     room.carry(5)
     assert bea.phase is Phase.LIVE
-    assert bea.desk._passwords.trying == "newer one"
+    assert bea.member.passwords.trying == "newer one"
 
 
 def test_a_password_that_nobody_told_is_waited_for_in_rounds(room: Room) -> None:
     ace, bea = room.seat("ace", "bea")
-    ace.desk._conversation.tell_password("wrong")
+    ace.member.conversation.tell_password("wrong")
     room.carry()
     room.set_password("secret of others")
     bea.cut()
     room.carry(5)
     assert len(rows(bea, "The network answered: wrong KEY or password.")) == 1
-    assert bea.desk.exit_code is None
+    assert bea.member.exit_code is None
     room.set_password("p")
     room.carry(10)
     assert bea.phase is Phase.LIVE
@@ -638,7 +633,7 @@ def test_a_password_that_nobody_told_is_waited_for_in_rounds(room: Room) -> None
 
 def test_a_name_is_changed_with_the_password_that_was_told(room: Room) -> None:
     ace, bea = room.seat("ace", "bea")
-    ace.desk._conversation.tell_password("lie")
+    ace.member.conversation.tell_password("lie")
     room.carry()
     bea.type("/nick beatrice")
     room.carry(3)

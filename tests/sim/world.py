@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections import deque
-from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 from unittest import mock
@@ -17,28 +16,37 @@ from unittest import mock
 import server
 from common.config import ServerConfig
 from common.crypto.identity import Identity, RelayKey
-from common.errors import Refused
+from common.crypto.ticket import Ticket
 from common.log.memory import Cursor
-from common.member import conversation
-from common.member.conversation import (
+from common.member import outbox
+from common.member.conversation import Conversation, Phase
+from common.member.events import (
     Back,
     Came,
-    Conversation,
-    Event,
     Gone,
     Joined,
     Left,
     Line,
     Noticed,
     Peer,
-    Phase,
     Said,
     Undelivered,
 )
+from common.member.passwords import Passwords
+from common.member.reader import Reader
 from common.member.trust import Pins
+from common.member.uplink import (
+    Again,
+    Disconnected,
+    Happened,
+    Parted,
+    Uplink,
+    Wait,
+    address_of,
+)
 from common.relay.operators import Giver
 from common.relay.room import Room
-from common.wire.link import ClientLink, Closed, Opened, ServerLink
+from common.wire.link import Closed, ServerLink
 from common.wire.pipe import Pipe
 from common.wire.records import Delivered, Kind, Seq, message_seen
 
@@ -171,8 +179,7 @@ class Connection:
     def __init__(self, world: World, person: Person) -> None:
         self.up, self.down = Wire(world.capacity), Wire(world.capacity)
         self.server_sock = Sock(self.up, self.down)
-        link = ClientLink(URL, world.relay.key.public, world.psk, person.conv.hello(), world.now)
-        self.pipe = Pipe(Sock(self.down, self.up), link)
+        person.uplink.attach(Sock(self.down, self.up), world.now)
         self.conn = world.relay.accept(self.server_sock, person.name)
 
 
@@ -185,27 +192,39 @@ class Person:
         self.identity = identity
         self.pins = Pins(None)
         self.connection: Connection | None = None
-        self.events: list[Event] = []
+        self.events: list[Happened] = []
         self._due: deque[Delivered] = deque()
         self._last: dict[tuple[bytes, bool], int] = {}
         self._missed = 0
         self.start()
 
+    @property
+    def conv(self) -> Conversation:
+        """Its side of its room."""
+        return self.uplink.conversation
+
     def start(self) -> None:
         """Begin anew, as a client that was just started."""
-        self.conv = Conversation(
-            key=self.world.relay.key.public,
+        world, key = self.world, self.world.relay.key.public
+        conversation = Conversation(
+            key=key,
             room="",
             username=self.name,
             identity=self.identity,
-            secret=self.world.secret,
+            secret=world.secret,
             pins=self.pins,
             today=TODAY,
         )
+        passwords = Passwords("", lambda _: world.psk)
+        passwords.psk = world.psk
+        address = address_of(URL, Ticket(key))
+        self.uplink = Uplink(conversation, address, passwords, lambda: 0.5)
+        self.uplink.was_welcomed = True  # nobody gives up at the first refusal
 
     def dial(self) -> None:
         """Connect, unless we are, or have quit."""
         if self.connection is None and self.conv.phase is Phase.OFFLINE:
+            self.uplink.dialling()
             self.connection = Connection(self.world, self)
             self.world.connections.append(self.connection)
 
@@ -217,57 +236,64 @@ class Person:
 
     def turn(self) -> None:
         """Take what has arrived, and send what waits."""
-        connection, now = self.connection, self.world.now
-        if connection is None:
+        now, uplink = self.world.now, self.uplink
+        uplink.tick(now)
+        self._take()
+        uplink.read(now, reads_together=False)
+        while (record := uplink.open_record(now)) is not None:
+            self._opened(record)
+        uplink.open_held()
+        self._take()
+        uplink.send(now)
+        self._take()
+
+    def _opened(self, record: Delivered | Closed) -> None:
+        if isinstance(record, Closed):
+            self._take()
             return
-        pipe = connection.pipe
-        data = pipe.read()
-        events = pipe.link.tick(now) + (pipe.link.receive(data, now) if data is not None else [])
-        for event in events:
-            match event:
-                case Opened():
-                    self._missed = 0
-                    self.conv.opened(event.handshake_hash, now)
-                case Delivered():
-                    self._receive(event)
-                case Closed():
-                    self._closed(event.refused)
-        self._take(self.conv.open_held())
-        if self.connection is connection:
-            for record in self.conv.outgoing(now):
-                pipe.link.send(record)
-        pipe.flush()
-
-    def _receive(self, record: Delivered) -> None:
-        is_own, is_out = record.sender == self.conv._number, self.conv._is_out
+        is_own, is_out = record.sender == self.conv._reader.number, self.conv._reader.is_out
         is_of_others = record.kind is Kind.MESSAGE and not is_own and not is_out
-        if is_of_others and message_seen(record.body) >= self.conv._joined_seq:
+        if is_of_others and message_seen(record.body) >= self.conv._reader.joined_seq:
             self._due.append(record)
-        self._take(self.conv.receive(record, self.world.now), record)
+        self._take(record)
 
-    def _take(self, events: Sequence[Event], echo: Delivered | None = None) -> None:
+    def _take(self, echo: Delivered | None = None) -> None:
         """Check that what is shown of others is the next that came, and nothing is left out."""
-        self.events += events
-        for event in events:
-            expected = Joined | Back | Came | Left | Said | Noticed | Undelivered | Gone
-            assert isinstance(event, expected), event
-            if isinstance(event, Undelivered):
+        while (event := self.uplink.next_event()) is not None:
+            self._note(event, echo)
+        assert len(self._due) == len(self.conv._reader._held)
+
+    def _note(self, event: Happened, echo: Delivered | None) -> None:
+        self.events.append(event)
+        match event:
+            case Joined() | Back():
+                self.uplink.settled()
+            case Undelivered():
                 self._undelivered(event.lines)
-            if isinstance(event, Said):
+            case Said():
                 record = self._due.popleft() if event.peer else echo
                 assert record is not None
                 self.world.shown(self, record, event)
                 self._missed += event.peer is not None
-            if isinstance(event, Said | Left):
-                # What is ours, what is theirs and who left is told in the order of the log.
-                stream = self.conv._session, isinstance(event, Said) and event.is_direct
-                assert event.seq > self._last.get(stream, 0), f"{event} is out of order"
-                self._last[stream] = event.seq
-            if isinstance(event, Back):
-                assert event.missed == self._missed
-        if any(isinstance(event, Gone) for event in events):
+            case Again() | Wait():
+                refused = event.refused
+                allowed = (408, 409, 410, 412, 429, 503)
+                assert refused is None or refused.status in allowed, refused.text
+            case Disconnected() | Parted():
+                self._hang_up()
+            case _:
+                assert isinstance(event, Came | Left | Noticed | Gone), event
+        if isinstance(event, Said | Left):
+            # What is ours, what is theirs and who left is told in the order of the log.
+            stream = self.conv._session, isinstance(event, Said) and event.is_direct
+            assert event.seq > self._last.get(stream, 0), f"{event} is out of order"
+            self._last[stream] = event.seq
+        if isinstance(event, Back):
+            assert event.missed == self._missed
+        if isinstance(event, Gone):
             self._hang_up()
-        assert len(self._due) == len(self.conv._held)
+        if isinstance(event, Back | Disconnected):
+            self._missed = 0
 
     def _undelivered(self, lines: Any) -> None:
         for line in lines:
@@ -276,23 +302,8 @@ class Person:
             assert not spoken.is_over, f"{line.text} ends twice"
             spoken.is_undelivered = True
 
-    def _closed(self, refused: Refused | None) -> None:
-        """Do as PROTOCOL.md 3.3 says; nothing here ever breaks the protocol."""
-        self._hang_up()
-        self._take(self.conv.open_held())
-        if self.conv.phase is Phase.ENDED:
-            return
-        if refused is not None and refused.status == 410:
-            for event in self.conv.rejoin():
-                assert isinstance(event, Undelivered)
-                self._undelivered(event.lines)
-            return
-        assert refused is None or refused.status in (408, 409, 412, 429, 503), refused.text
-        for lost in self.conv.lost():
-            assert isinstance(lost, Undelivered)
-            self._undelivered(lost.lines)
-
     def _hang_up(self) -> None:
+        self.uplink.close()
         if self.connection is not None:
             self.connection.up.is_ended = True
             self.connection = None
@@ -348,8 +359,8 @@ class World:
         self.connections: list[Connection] = []
         self._stack = contextlib.ExitStack()
         # Cards and chains age within what a schedule can wait for.
-        self._stack.enter_context(mock.patch.object(conversation, "CARD_AGE_S", 100.0))
-        self._stack.enter_context(mock.patch.object(conversation, "CHAIN_AGE_S", 40.0))
+        self._stack.enter_context(mock.patch.object(outbox, "CARD_AGE_S", 100.0))
+        self._stack.enter_context(mock.patch.object(outbox, "CHAIN_AGE_S", 40.0))
         self.relay = Relay(self, ServerConfig(threads=1, grace_s=grace_s), self.psk)
         self.people = [
             Person(self, name, identity) for name, identity in zip(names, identities, strict=False)
@@ -369,7 +380,7 @@ class World:
     def shown(self, reader: Person, record: Delivered, said: Said) -> None:
         """Note that a text was shown, and check all that can be told at once."""
         spoken = self.lines[said.text]
-        log_id = reader.conv._log_id
+        log_id = reader.conv._reader.log_id
         if said.peer is None:
             assert spoken.by is reader
             assert not spoken.is_over, f"{said.text} ends twice"
@@ -424,14 +435,18 @@ class World:
             or (
                 person.conv.phase is Phase.LIVE
                 and not person.conv.waiting
-                and not person.conv._unechoed
-                and person.conv._transcript is not None
-                and person.conv._transcript.seq == self.room._log.room_seq
-                and not self.room._log.missed(
-                    person.conv._number, Cursor(self.room._log.room_seq, person.conv._mail_seq)
-                )
+                and not person.conv._outbox._session.unechoed
+                and self._has_read_all(person.conv._reader)
             )
             for person in self.people
+        )
+
+    def _has_read_all(self, reader: Reader) -> bool:
+        log = self.room._log
+        return (
+            reader.transcript is not None
+            and reader.transcript.seq == log.room_seq
+            and not log.missed(reader.number, Cursor(log.room_seq, reader.mail_seq))
         )
 
     @property
@@ -442,7 +457,7 @@ class World:
         """Check what must hold once the world is at rest."""
         live = [person for person in self.people if person.conv.phase is Phase.LIVE]
         for person in live:
-            transcript = person.conv._transcript
+            transcript = person.conv._reader.transcript
             assert transcript is not None
             assert transcript.h == self.room._transcript.h
             present = {peer.name for peer in person.conv.peers.values()}

@@ -9,7 +9,7 @@ from tests.floors import ROOT
 
 UNTIL_THE_FRAME = """
 import os, sys
-from common.client import main, stage, views
+from common.client import main
 from common.view import screen
 main.config.load_client(["KEY", "--username", "ace", "--ephemeral"], {"LANG": "C"})
 print(*sys.modules)

@@ -10,12 +10,21 @@ import secrets
 import threading
 from functools import cache
 
+import pytest
+
 from common.crypto import card as cards
 from common.crypto import ticket
+from common.crypto.chain import ROOM_DEST, SendChain
 from common.crypto.hashing import sha256
 from common.crypto.identity import Identity, RelayKey
+from common.crypto.primitives import CardKey
+from common.errors import RemoteProtocolError
 from common.log.memory import MemoryLog
-from common.member.conversation import Conversation, Event, Peer, Phase, Said, Trouble, Warned
+from common.member import contents
+from common.member.contents import Text
+from common.member.conversation import Conversation, Phase
+from common.member.events import Event, Failed, Peer, Said, Trouble, Warned
+from common.member.reader import _Chains
 from common.member.trust import Pins
 from common.relay.room import Room, Seat
 from common.relay.rules import Rules
@@ -74,6 +83,10 @@ class Person:
         assert peer is not None
         return peer
 
+    def chains(self, other: Person) -> _Chains:
+        """What opens the other's messages."""
+        return self.conv._reader._chains[self.peer(other).number]
+
     def knock(self) -> list[Delivered]:
         """Open a link, and return the relay's answer."""
         table, h = self.table, secrets.token_bytes(32)
@@ -104,8 +117,14 @@ class Person:
 
     def take(self, record: Delivered) -> list[Event]:
         """Hand a record to the conversation, and have it opened."""
-        events = self.conv.receive(record, self.table.now) + self.conv.open_held()
-        self.events += events
+        return self._shown(self.conv.receive(record, self.table.now) + self.conv.open_held())
+
+    def _shown(self, events: list[Event]) -> list[Event]:
+        """Note what there is to show; a fault of the relay's, which is the last, is raised."""
+        for event in events:
+            if isinstance(event, Failed):
+                raise event.problem
+            self.events.append(event)
         return events
 
     def send(self) -> list[Sent]:
@@ -134,9 +153,7 @@ class Person:
         events: list[Event] = []
         for record in self.incoming():
             events += self.conv.receive(record, self.table.now)
-        events += self.conv.open_held()
-        self.events += events
-        return events
+        return self._shown(events + self.conv.open_held())
 
     def say(self, text: str, to: Person | None = None) -> list[Sent]:
         """Say a text, hand it to the room, and see its echo."""
@@ -161,10 +178,10 @@ class Person:
 
     def forge(self, kind: Kind, sender: MemberId, body: bytes, *, to: int = 0) -> Delivered:
         """A stream record with the seq that we expect next."""
-        transcript = self.conv._transcript
+        transcript = self.conv._reader.transcript
         assert transcript is not None
         is_mail = to or kind is Kind.SENDER_KEY
-        seq = Seq((self.conv._mail_seq if is_mail else transcript.seq) + 1)
+        seq = Seq((self.conv._reader.mail_seq if is_mail else transcript.seq) + 1)
         return Delivered(kind, sender, MemberId(to), seq, AT_MS, body)
 
 
@@ -205,3 +222,48 @@ def altered(record: Delivered, at: int) -> Delivered:
     body = bytearray(record.body)
     body[at] ^= 1
     return record._replace(body=bytes(body))
+
+
+def pair() -> tuple[Table, Person, Person]:
+    """Two who have talked: the second holds the first's chain, at index 1."""
+    table = Table()
+    ace, bea = table.seat("ace", "bea")
+    ace.say("first")
+    bea.read()
+    assert bea.said == ["first"]
+    return table, ace, bea
+
+
+def refuses(person: Person, record: Delivered) -> str:
+    """The record is the relay's fault; return the reason."""
+    with pytest.raises(RemoteProtocolError) as caught:
+        person.take(record)
+    return str(caught.value)
+
+
+def send_chain(person: Person, to: Person | None = None) -> SendChain:
+    """A sender's own chain, as a hostile member can use it."""
+    return person.conv._outbox._session.chains[to.conv._session if to else ROOM_DEST].chain
+
+
+def h_of(person: Person) -> tuple[int, bytes]:
+    transcript = person.conv._reader.transcript
+    assert transcript is not None
+    return transcript.seq, transcript.h
+
+
+def make_card(
+    name: str, *, session: bytes | None = None, who: str = "", secret: bytes | None = None
+) -> cards.Card:
+    public = CardKey.generate().public
+    session = session or secrets.token_bytes(16)
+    return cards.make(identity(who or name), session, ROOM_ID, name, public, secret)
+
+
+def padded(text: str) -> bytes:
+    return contents.encode(Text(text))
+
+
+def message(person: Person, text: str) -> bytes:
+    """A MESSAGE to the room as `person` would seal it now, which it never sends."""
+    return send_chain(person).seal(padded(text), *h_of(person))

@@ -8,6 +8,10 @@ from hypothesis import strategies as st
 from common.member.passwords import MOST_TOLD, Passwords
 
 
+def _passwords(own: str) -> Passwords:
+    return Passwords(own, str.encode)
+
+
 def attempts(passwords: Passwords, good: str) -> list[str]:
     """What is shown to the relay until it takes one, or a round is over."""
     shown = [passwords.next()]
@@ -20,7 +24,7 @@ def attempts(passwords: Passwords, good: str) -> list[str]:
 
 
 def test_the_newest_is_tried_first_and_the_old_one_last() -> None:
-    passwords = Passwords("old")
+    passwords = _passwords("old")
     passwords.told(b"a", "one")
     passwords.told(b"b", "two")
     assert attempts(passwords, "old") == ["two", "one", "old"]
@@ -29,14 +33,14 @@ def test_the_newest_is_tried_first_and_the_old_one_last() -> None:
 
 
 def test_what_is_good_is_ours_from_now_on() -> None:
-    passwords = Passwords("old")
+    passwords = _passwords("old")
     passwords.told(b"a", "new")
     assert attempts(passwords, "new") == ["new"]
     assert attempts(passwords, "old") == ["new"]
 
 
 def test_what_was_told_before_a_better_one_is_kept_for_later() -> None:
-    passwords = Passwords("old")
+    passwords = _passwords("old")
     passwords.told(b"a", "later")
     passwords.told(b"b", "now")
     assert attempts(passwords, "now") == ["now"]
@@ -44,7 +48,7 @@ def test_what_was_told_before_a_better_one_is_kept_for_later() -> None:
 
 
 def test_a_round_that_failed_is_begun_anew() -> None:
-    passwords = Passwords("old")
+    passwords = _passwords("old")
     passwords.told(b"a", "one")
     for _ in range(3):
         assert attempts(passwords, "unknown") == ["one", "old"]
@@ -53,7 +57,7 @@ def test_a_round_that_failed_is_begun_anew() -> None:
 
 
 def test_what_was_told_while_another_is_tried_is_next() -> None:
-    passwords = Passwords("old")
+    passwords = _passwords("old")
     assert passwords.next() == "old"
     passwords.told(b"a", "new")
     assert passwords.trying == "old"
@@ -63,7 +67,7 @@ def test_what_was_told_while_another_is_tried_is_next() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c", b"d", b"e", b"f"]), st.text())))
 def test_no_lie_locks_out(lies: list[tuple[bytes, str]]) -> None:
-    passwords = Passwords("good")
+    passwords = _passwords("good")
     for teller, lie in lies:
         passwords.told(teller, lie)
     shown = attempts(passwords, "good")
@@ -74,8 +78,28 @@ def test_no_lie_locks_out(lies: list[tuple[bytes, str]]) -> None:
 
 @given(st.lists(st.tuples(st.sampled_from([b"b", b"c", b"d"]), st.text(max_size=3)), max_size=12))
 def test_no_three_liars_hide_the_truth(lies: list[tuple[bytes, str]]) -> None:
-    passwords = Passwords("old")
+    passwords = _passwords("old")
     passwords.told(b"a", "truth")
     for teller, lie in lies:
         passwords.told(teller, lie)
     assert attempts(passwords, "truth")[-1] == "truth"
+
+
+def test_a_password_is_stretched_once_until_another_is_tried() -> None:
+    stretched: list[str] = []
+
+    def derive_psk(password: str) -> bytes:
+        stretched.append(password)
+        return password.encode()
+
+    passwords = Passwords("own", derive_psk)
+    passwords.next()
+    passwords.psk = passwords.stretch()
+    passwords.next()
+    assert (passwords.stretch(), stretched) == (b"own", ["own"])
+    passwords.told(b"a", "new")
+    passwords.next()
+    assert not passwords.psk
+    assert passwords.stretch() == b"new"
+    passwords.typed("typed")
+    assert passwords.psk is None

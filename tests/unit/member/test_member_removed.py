@@ -12,7 +12,7 @@ from common.crypto import chain
 from common.crypto.chain import ROOM_DEST, peek
 from common.crypto.primitives import Aead
 from common.errors import RemoteProtocolError, Unauthentic, Unreadable
-from common.member.conversation import Noticed, Undelivered, Untold
+from common.member.events import Noticed, Undelivered, Untold
 from common.relay.rules import FOREVER_MS, Mute
 from common.wire import records
 from common.wire.records import Delivered, Kind, MemberId, Reason
@@ -20,7 +20,7 @@ from tests.unit.member.table import AT_MS, ROOM_ID, Person, Table, reencoded
 
 
 def kicked(table: Table, person: Person) -> None:
-    assert table.room.remove(person.seat.session, "why", table.now, AT_MS) is person.seat
+    assert table.room.leave(person.seat, Reason.REMOVED, table.now, AT_MS, "why")
 
 
 def gone(_: Table, person: Person) -> None:
@@ -98,11 +98,14 @@ def test_who_was_removed_opens_nothing_later(reason: Reason) -> None:
     assert (left.kind, message.kind, direct.kind) == (Kind.LEAVE, Kind.MESSAGE, Kind.MESSAGE)
     assert not opens(col, ace, message)
     assert not opens(col, ace, direct)
-    chains = col.peer(ace)
+    chains = col.chains(ace)
     for record, held in ((key, chains.room), (direct_key, chains.direct)):
         with pytest.raises(Unreadable):
             held.offer(
-                record.body, col.conv._card_keys, col.conv.identity.public, col.conv._session
+                record.body,
+                col.conv._reader._card_keys,
+                col.conv.identity.public,
+                col.conv._session,
             )
     # The search is awake: what col could read is found, by keys from before.
     fresh = Table()

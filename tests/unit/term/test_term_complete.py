@@ -11,11 +11,9 @@ SOURCES = Sources(
     commands={
         "/msg": (Argument.NAME, Argument.TEXT),
         "/me": (Argument.TEXT,),
-        "/send": (Argument.PATH, Argument.NAME),
         "/set": (("mouse", "joins"), ("on", "off")),
         "/quit": (),
     },
-    paths=lambda prefix: [p for p in ("docs/", "door.txt") if p.startswith(prefix)],
 )
 
 
@@ -34,8 +32,6 @@ SOURCES = Sources(
         ("/msg c", ["carol "]),
         ("/msg carol tell b", ["bea ", "Benno "]),
         ("/me c", ["carol "]),
-        ("/send do", ["docs/", "door.txt "]),
-        ("/send door.txt b", ["bea ", "Benno "]),
         ("/set m", ["mouse "]),
         ("/set mouse o", ["on ", "off "]),
         ("/quit b", []),

@@ -12,7 +12,7 @@ from common.term.editor import MESSAGE_BYTES, Action, Editor, Outcome, Scroll, S
 from common.term.keys import Focus, Key, KeyEvent, Keys, Paste, Text, Wheel
 from common.term.text import boundary, width
 
-SOURCES = Sources(["bea", "ben\x1b"], {"/msg": (Argument.NAME,), "/me": ()}, lambda _: [])
+SOURCES = Sources(["bea", "ben\x1b"], {"/msg": (Argument.NAME,), "/me": ()})
 FAMILY = "\U0001f469\u200d\U0001f469\u200d\U0001f467"
 FLAG = "\U0001f1e9\U0001f1ea"
 

@@ -11,9 +11,9 @@ import pytest
 
 from common.term.editor import Action
 from common.view import output
-from common.view.feed import LineFeed
 from common.view.output import Output
-from common.view.pipes import Pipes
+from common.view.programs import Programs
+from common.view.stdin import LineFeed
 from common.view.view import Message, Presence, Status, Unsent
 
 MESSAGE = Message("bea", b"", "a\x1b[2J\nb", 1_700_000_000_123, seq=7)
@@ -21,7 +21,7 @@ FIELDS = ["at", "kind", "room", "seq", "from", "to", "verified", "text"]
 
 
 @pytest.fixture
-def read(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Pipes], list[str]]]:
+def read(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Programs], list[str]]]:
     """Yield what shows the rows that a view wrote."""
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
@@ -30,7 +30,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Pipes], list[str
         Output, "__init__", lambda output, _, **kinds: real(output, writer, **kinds)
     )
 
-    def read(view: Pipes) -> list[str]:
+    def read(view: Programs) -> list[str]:
         view.flush()
         try:
             return os.read(reader, 65_536).decode().splitlines()
@@ -42,8 +42,8 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Pipes], list[str
     os.close(writer)
 
 
-def tail(most: int = 0, *, is_json: bool = True) -> Pipes:
-    view = Pipes("lobby", None, is_tail=True, is_json=is_json, most=most)
+def tail(most: int = 0, *, is_json: bool = True) -> Programs:
+    view = Programs("lobby", None, is_tail=True, is_json=is_json, most=most)
     view.status(Status("lobby", "ace", 1, "", 0, ()))
     return view
 
@@ -61,7 +61,7 @@ def test_it_ends_when_its_reader_does_though_nothing_is_said(
     os.close(writer)
 
 
-def test_objects(read: Callable[[Pipes], list[str]]) -> None:
+def test_objects(read: Callable[[Programs], list[str]]) -> None:
     view = tail()
     view.said(MESSAGE)
     view.said(Message("bea", b"", "psst", 0, is_direct=True, is_verified=True, seq=2))
@@ -88,7 +88,7 @@ def test_objects(read: Callable[[Pipes], list[str]]) -> None:
     ]
 
 
-def test_rows(read: Callable[[Pipes], list[str]]) -> None:
+def test_rows(read: Callable[[Programs], list[str]]) -> None:
     view = tail(is_json=False)
     view.said(MESSAGE)
     view.moved(Presence("dave", b"", "dave joined", 0, is_coming=True, here=3))
@@ -97,7 +97,7 @@ def test_rows(read: Callable[[Pipes], list[str]]) -> None:
     assert rest == "    b"
 
 
-def test_it_ends_after_so_many_messages(read: Callable[[Pipes], list[str]]) -> None:
+def test_it_ends_after_so_many_messages(read: Callable[[Programs], list[str]]) -> None:
     view = tail(2)
     for _ in range(3):
         view.said(MESSAGE)
@@ -150,9 +150,9 @@ def test_what_is_left_is_written_however_slow_its_reader(
 
 
 def test_who_only_sends_writes_nothing(
-    read: Callable[[Pipes], list[str]], capsys: pytest.CaptureFixture[str]
+    read: Callable[[Programs], list[str]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    view = Pipes("lobby", LineFeed(is_strict=True), is_tail=False, is_json=True)
+    view = Programs("lobby", LineFeed(is_strict=True), is_tail=False, is_json=True)
     view.said(MESSAGE)
     view.moved(Presence("dave", b"", "dave joined", 0, is_coming=True, here=3))
     (found,) = view.receive(b"x" * 20_000, 0)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.member.contents import MAX_TEXT_BYTES
-from common.view.feed import MESSAGE_BYTES, ROW_BYTES, Feed, LineFeed, RowFeed
+from common.view.stdin import MESSAGE_BYTES, ROW_BYTES, Feed, LineFeed, RowFeed
 from common.view.view import Post, Unsent
 
 pieces = st.lists(

@@ -10,41 +10,27 @@ import json
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from common.term import text
-from common.term.complete import Sources
 from common.term.editor import Action
 from common.term.prompt import Answer, Prompt, Reply
-from common.view.feed import Feed
 from common.view.lines import row_of
-from common.view.output import Output
-from common.view.view import (
-    Message,
-    NoHistory,
-    Options,
-    Outcome,
-    Presence,
-    Status,
-    no_call,
-    no_sources,
-)
+from common.view.output import Output, say
+from common.view.stdin import Feed
+from common.view.view import Message, Outcome, Presence, Status, View
 
 
-class Pipes(NoHistory):
+class Programs(View):
     """What is said to others goes out of here, and what they say comes in; owned by the loop."""
 
-    is_screen = False
     no_history = "A pipe keeps no history."
 
     def __init__(
         self, room: str, feed: Feed | None, *, is_tail: bool, is_json: bool, most: int = 0
     ) -> None:
         """Read with `feed`, if there is one; write if `is_tail`, and end after `most` messages."""
-        self.output_fd = 1
-        self.sources: Callable[[], Sources] = no_sources
-        self.on_call: Callable[[str, float], None] = no_call
-        self.options = Options()
+        super().__init__()
         self._room = room
         self._feed = feed
         self._is_tail = is_tail
@@ -63,12 +49,6 @@ class Pipes(NoHistory):
     def receive(self, data: bytes, now: float) -> list[Outcome]:
         """Take what standard input gave, and return what to send."""
         return [] if self._feed is None else list(self._feed.receive(data))
-
-    def forget_typed(self) -> None:
-        """Do nothing: there is no input history."""
-
-    def refill(self, content: str, *, is_literal: bool) -> None:
-        """Do nothing: what is not sent is counted."""
 
     @property
     def has_keyboard(self) -> bool:
@@ -124,7 +104,7 @@ class Pipes(NoHistory):
                 is_verified=change.is_verified,
             )
         elif self._is_tail:
-            _tell(change.text)
+            say(change.text)
 
     def _object(
         self,
@@ -158,22 +138,15 @@ class Pipes(NoHistory):
 
     def notice(self, content: str, at_ms: int) -> None:
         """Tell it on standard error."""
-        _tell(content)
-
-    def tell(self, content: str, at_ms: int) -> None:
-        """Tell it on standard error."""
-        _tell(content)
+        say(content)
 
     def warn(self, content: str, at_ms: int) -> None:
         """Tell it on standard error, and a program on standard output too."""
-        _tell(content)
+        say(content)
         if self._is_tail and self._is_json and self._left != 0:
             self._object("warning", at_ms, "", content, "", 0, is_verified=False)
 
-    # --- What a person would see.
-
-    def start(self) -> None:
-        """Do nothing: there is no terminal to take."""
+    # --- The end.
 
     def stop(self) -> None:
         """Write what is left, however long its reader takes; unless we were told to end."""
@@ -187,33 +160,9 @@ class Pipes(NoHistory):
         """Note that what nobody reads soon is not wanted any more."""
         self._is_hurried = True
 
-    def suspend(self) -> None:
-        """Do nothing: a pipe is suspended by its shell."""
-
-    def resized(self) -> None:
-        """Do nothing: a pipe has no size."""
-
-    def typed(self, line: int, content: str, to: str, at_ms: int) -> None:
-        """Write nothing: the row comes with the echo."""
-
-    def untyped(self, line: int) -> None:
-        """Write nothing: there was no row."""
-
-    def answer(self, rows: list[str], at_ms: int) -> None:
-        """Write nothing: no command was given."""
-
-    def plain(self, content: str, at_ms: int) -> None:
-        """Write nothing: it greets a person."""
-
     def status(self, told: Status) -> None:
         """Note our name, which direct messages are to."""
         self._name = told.name
-
-    def draw(self, now: float) -> None:
-        """Draw nothing."""
-
-    def apply_options(self) -> None:
-        """Do nothing: no option is about pipes."""
 
     # --- The loop.
 
@@ -260,11 +209,3 @@ def _mortal() -> Iterator[None]:
     finally:
         for number, handler in caught.items():
             signal.signal(number, handler)
-
-
-def _tell(content: str) -> None:
-    try:
-        sys.stderr.write(text.clean(content) + "\n")
-        sys.stderr.flush()
-    except (OSError, ValueError, AttributeError):
-        pass  # there is no standard error

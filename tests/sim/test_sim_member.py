@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -11,11 +12,13 @@ from common.config import ClientConfig
 from common.crypto import ticket
 from common.crypto.identity import Identity
 from common.errors import Refused
-from common.member import desk as desks
 from common.member.conversation import Phase
-from common.member.desk import Desk
+from common.member.member import UNREAD_BYTES, Member
+from common.member.policy import Policy
+from common.member.uplink import NAME_S
 from common.term.editor import Action, Submit
-from common.view.view import Message, Options, Presence, Status
+from common.view import view
+from common.view.view import Message, Presence, Status
 from common.wire.link import PING_EVERY_S, PONG_WITHIN_S, Closed
 from tests.sim.world import Sock, Wire, World
 
@@ -24,14 +27,15 @@ IDENTITIES = [Identity.generate() for _ in NAMES]
 GRACE_S = 30.0
 
 
-class View:
-    """Remembers what it is told."""
+class View(view.View):
+    """A screen that remembers what it is told."""
 
-    is_screen = True
+    is_screen = stays_open = has_history = True
     unwritten_bytes = 0
+    can_ask = True
 
     def __init__(self) -> None:
-        self.options = Options()
+        super().__init__()
         self.rows: list[str] = []
         self.messages: list[Message] = []
         self.draft = ""
@@ -75,55 +79,63 @@ class View:
 
 
 class At:
-    """One client on a desk of its own, in a world with others."""
+    """One client without its loop, in a world with others."""
 
-    def __init__(self, world: World, name: str = "ace", ticket_text: str = "") -> None:
+    def __init__(
+        self,
+        world: World,
+        name: str = "ace",
+        ticket_text: str = "",
+        *,
+        view: Any = None,
+        make_policy: Callable[[Any], Policy | None] = lambda _: None,
+        **settings: Any,
+    ) -> None:
         self.world = world
         self.name = name
         # What it says is not in the world's books.
         world.shown = mock.Mock()  # type: ignore[method-assign]
-        self.view = View()
+        self.view: Any = view or View()
         key = ticket.key_text(world.relay.key.public)
-        settings = ClientConfig(
-            ticket=ticket_text or key, username=name, password="p", ephemeral=True
-        )
-        self.desk = Desk(
-            settings,
+        given = {"ticket": ticket_text or key, "username": name, "password": "p"} | settings
+        self.member = Member(
+            ClientConfig(ephemeral=True, **given),
             {},
-            self.view,  # type: ignore[arg-type] # as much of it as is called
+            self.view,
             lambda: self.world.now,
             lambda: 5,
             "2026-11-21",
             lambda: world.psk,
+            make_policy(self.view),
         )
-        self.desk.dialled(world.psk)
+        self.member.passwords.psk = world.psk
         self.up: Wire | None = None
         self.down: Wire | None = None
         self.wires: list[Wire] = []
 
     @property
     def phase(self) -> Phase:
-        return self.desk._conversation.phase
+        return self.member.conversation.phase
 
     def dial(self) -> None:
         world = self.world
-        self.desk.dialling()
-        self.desk.dialled(self.desk.stretch())
+        self.member.dialling()
+        self.member.passwords.psk = self.member.passwords.stretch()
         self.up, self.down = Wire(world.capacity), Wire(world.capacity)
         self.wires = [*self.wires, self.up, self.down]
         self.conn = world.relay.accept(Sock(self.up, self.down), self.name)
-        self.desk.attach(Sock(self.down, self.up), world.now)
+        self.member.attach(Sock(self.down, self.up), world.now)
 
     def turn(self) -> None:
-        self.desk.read(self.world.now)
-        self.desk.open_records(self.world.now, self.world.now + 1, lambda: False)
-        self.desk.tick(self.world.now)
-        self.desk.send(self.world.now)
-        self.desk.show_status(self.world.now)
+        self.member.read(self.world.now)
+        self.member.open_records(self.world.now, self.world.now + 1, lambda: False)
+        self.member.tick(self.world.now)
+        self.member.send(self.world.now)
+        self.member.show_status(self.world.now)
 
     def step(self, *, dials: bool = True) -> None:
         """Do what can be done, and let what was sent arrive."""
-        if dials and self.desk.wants_dial:
+        if dials and self.member.wants_dial:
             self.dial()
         self.turn()
         for wire in self.wires:
@@ -149,8 +161,13 @@ class At:
         self.turn()
         self.world.relay.turn()
 
+    def closes(self, closed: Closed, now: float) -> None:
+        """Let its connection end so."""
+        self.member.uplink._closed(closed, now)
+        self.member.open_records(now, now, lambda: False)
+
     def type(self, content: str) -> None:
-        self.desk.act(Submit(content, is_literal=False), self.world.now)
+        self.member.act(Submit(content, is_literal=False), self.world.now)
 
     def saw(self, row: str) -> bool:
         return any(row in shown for shown in self.view.rows)
@@ -194,16 +211,16 @@ def test_a_dead_peer_is_noticed_in_forty_seconds(at: At) -> None:
 
 
 def test_a_relay_is_not_dead_because_nobody_reads_us(at: At) -> None:
-    desk, world = at.desk, at.world
-    at.view.unwritten_bytes = desks.UNREAD_BYTES
+    member, world = at.member, at.world
+    at.view.unwritten_bytes = UNREAD_BYTES
     for _ in range(300):
         world.now += 1.0
-        assert not desk.is_reading(world.now)
-        desk.tick(world.now)
-        desk.send(world.now)
+        assert not member.is_reading(world.now)
+        member.tick(world.now)
+        member.send(world.now)
     assert not at.saw("Connection lost")
     at.view.unwritten_bytes -= 1
-    assert desk.is_reading(world.now)
+    assert member.is_reading(world.now)
     at.turn()
     # From now on silence counts again.
     world.now += PING_EVERY_S
@@ -214,20 +231,20 @@ def test_a_relay_is_not_dead_because_nobody_reads_us(at: At) -> None:
 
 
 def test_the_answer_to_an_upgrade_waits_for_no_reader(at: At) -> None:
-    at.view.unwritten_bytes = desks.UNREAD_BYTES
+    at.view.unwritten_bytes = UNREAD_BYTES
     at.cut()
     at.world.now += 1.0
     at.dial()
-    assert at.desk.is_reading(at.world.now)
+    assert at.member.is_reading(at.world.now)
     for _ in range(3):
         at.step()
         at.world.relay.turn()
-    assert not at.desk.is_reading(at.world.now)
+    assert not at.member.is_reading(at.world.now)
 
 
 def test_a_sleep_forces_a_ping(at: At) -> None:
     at.carry()
-    at.desk.woke(at.world.now)
+    at.member.woke(at.world.now)
     at.world.now += PONG_WITHIN_S
     assert PONG_WITHIN_S <= PING_EVERY_S
     at.turn()
@@ -236,17 +253,17 @@ def test_a_sleep_forces_a_ping(at: At) -> None:
 
 def test_whoever_wakes_offline_dials_at_once(at: At) -> None:
     at.cut()
-    at.desk.woke(at.world.now)
+    at.member.woke(at.world.now)
     at.turn()
-    assert at.desk.wants_dial
+    assert at.member.uplink.wants_dial
 
 
 def test_enter_on_an_empty_input_retries_now(at: At) -> None:
     at.cut()
-    assert not at.desk.wants_dial
-    at.desk.act(Action.ENTER, at.world.now)
+    assert not at.member.uplink.wants_dial
+    at.member.act(Action.ENTER, at.world.now)
     at.turn()
-    assert at.desk.wants_dial
+    assert at.member.uplink.wants_dial
 
 
 def test_lines_typed_offline_are_counted_and_said_once(at: At) -> None:
@@ -256,7 +273,7 @@ def test_lines_typed_offline_are_counted_and_said_once(at: At) -> None:
     at.turn()
     assert at.view.last is not None
     assert at.view.last.waiting == 2
-    at.desk.act(Action.ENTER, at.world.now)
+    at.member.act(Action.ENTER, at.world.now)
     at.carry()
     at.carry()
     assert at.phase is Phase.LIVE
@@ -278,7 +295,7 @@ def test_what_cannot_be_shown_takes_nothing_along(at: At) -> None:
     with mock.patch.object(at.view, "said", side_effect=[ZeroDivisionError, None, None]) as said:
         with pytest.raises(ZeroDivisionError):
             at.turn()
-        assert at.desk.deadline(at.world.now) == at.world.now
+        assert at.member.deadline(at.world.now) == at.world.now
         at.turn()
     assert said.call_count == 3
 
@@ -318,8 +335,8 @@ def test_drop_gives_up_what_was_not_sent(at: At) -> None:
 
 
 def test_a_direct_line_is_resent_to_the_same_person_only(at: At) -> None:
-    peer = at.desk._conversation.find("bea")
-    number = at.desk._conversation.say("secret", peer)
+    peer = at.member.conversation.find("bea")
+    number = at.member.conversation.say("secret", peer)
     at.view.typed(number, "secret", "bea", 5)
     at.turn()
     bea = at.world.people[0]
@@ -331,7 +348,7 @@ def test_a_direct_line_is_resent_to_the_same_person_only(at: At) -> None:
     bea.start()
     bea.dial()
     at.carry()
-    assert at.desk._conversation.find("bea") is not None
+    assert at.member.conversation.find("bea") is not None
     at.type("/resend")
     at.carry()
     assert at.saw("0 lines were sent again. bea is not here any more: /drop gives up what is left.")
@@ -341,25 +358,25 @@ def test_a_direct_line_is_resent_to_the_same_person_only(at: At) -> None:
 def test_who_leaves_with_lines_unsent_is_told(at: At) -> None:
     at.cut()
     at.type("one")
-    at.desk.quit("")
-    assert at.desk.exit_code == 1
-    assert at.desk.last_words == "1 line was not delivered."
+    at.member.quit("")
+    assert at.member.exit_code == 1
+    assert at.member.last_words == "1 line was not delivered."
 
 
 def test_who_leaves_live_with_lines_reported_is_told(at: At) -> None:
     lose_two(at)
-    at.desk.quit("")
+    at.member.quit("")
     at.carry()
-    assert at.desk.exit_code == 1
-    assert at.desk.last_words == "2 lines were not delivered."
+    assert at.member.exit_code == 1
+    assert at.member.last_words == "2 lines were not delivered."
 
 
 def test_who_leaves_with_nothing_unsent_is_not(at: At) -> None:
     at.type("one")
     at.carry()
-    at.desk.quit("")
+    at.member.quit("")
     at.carry()
-    assert (at.desk.exit_code, at.desk.last_words) == (0, "")
+    assert (at.member.exit_code, at.member.last_words) == (0, "")
 
 
 def closed(status: int, *, authentic: bool = True) -> Closed:
@@ -369,43 +386,43 @@ def closed(status: int, *, authentic: bool = True) -> Closed:
 def test_a_name_held_by_a_session_cut_off_is_waited_for(at: At) -> None:
     at.cut()
     now = at.world.now
-    at.desk._on_closed(closed(409), now + 10)
-    assert at.desk._ended == ""
-    at.desk._on_closed(closed(409), now + desks.NAME_S + 1)
-    assert "the name ace is in use" in at.desk._ended.lower()
+    at.closes(closed(409), now + 10)
+    assert at.member._leaving.ended == ""
+    at.closes(closed(409), now + NAME_S + 1)
+    assert "the name ace is in use" in at.member._leaving.ended.lower()
 
 
 def test_a_name_taken_says_the_network_is_waited_for_and_told_once(at: At) -> None:
     at.cut()
     for _ in range(3):
-        at.desk._on_closed(closed(409, authentic=False), at.world.now + 1_000)
-    assert at.desk._ended == ""
+        at.closes(closed(409, authentic=False), at.world.now + 1_000)
+    assert at.member._leaving.ended == ""
     assert sum("The network answered: the name ace is in use" in row for row in at.view.rows) == 1
 
 
 def test_a_relay_that_only_says_410_is_waited_for(at: At) -> None:
     dials = []
     for _ in range(3):
-        at.desk._on_closed(closed(410), at.world.now)
-        dials.append(at.desk.wants_dial)
-        at.desk.wants_dial = False
+        at.closes(closed(410), at.world.now)
+        dials.append(at.member.uplink.wants_dial)
+        at.member.uplink.wants_dial = False
     assert dials == [True, False, False]
-    assert at.desk._retry_at_s is not None
+    assert at.member.uplink.retry_at_s is not None
 
 
 def test_a_stranger_is_not_kept_waiting() -> None:
     with World(NAMES, IDENTITIES) as world:
         at = At(world)
         at.dial()
-        at.desk._on_closed(closed(503), world.now)
-        assert at.desk.exit_code == 3
+        at.closes(closed(503), world.now)
+        assert at.member.exit_code == 3
 
 
 def test_who_was_welcomed_once_is_no_stranger() -> None:
     with World(NAMES, IDENTITIES) as world:
         at = At(world)
         at.dial()
-        while not at.desk._conversation.is_welcomed:
+        while not at.member.conversation.is_welcomed:
             assert at.up is not None
             assert at.down is not None
             at.turn()
@@ -413,10 +430,10 @@ def test_who_was_welcomed_once_is_no_stranger() -> None:
             world.relay.turn()
             at.down.carry(40)
         at.cut()
-        assert at.desk.exit_code is None
+        assert at.member.exit_code is None
         at.world.now += 2
         at.turn()
-        assert at.desk.wants_dial
+        assert at.member.uplink.wants_dial
 
 
 def test_a_relay_that_shuts_down_says_so(at: At) -> None:
