@@ -27,6 +27,7 @@ Words = tuple[str, ...]
 Completes = Argument | Sequence[str] | Callable[[Person], Sequence[str]]
 
 COPIED: Final = 50
+NAMES_LISTED: Final = 50
 PRIVATE: Final = ("/msg", "/r", orders.PASSWORD)
 _SAYING: Final = ("/msg", "/r", "/me")
 
@@ -220,6 +221,15 @@ def who(me: Person) -> None:
     hidden = {identity: found.count for identity, found in narrator.ignored.items()}
     rows = sentences.who(me.conversation, me.away, hidden, narrator.heard_s, me.clock())
     narrator.rows(rows)
+
+
+def list_names(me: Person) -> None:
+    """Tell in one row who is here, we first."""
+    others = sorted(me.narrator.names_here(), key=str.casefold)
+    here = [me.conversation.username, *others]
+    more = len(here) - NAMES_LISTED
+    tail = f" and {more} more" if more > 0 else ""
+    me.narrator.rows([f"{len(here)} here: {', '.join(here[:NAMES_LISTED])}{tail}."])
 
 
 def ignore(me: Person, name: str) -> None:
@@ -476,6 +486,8 @@ COMMANDS: Final = (
             help_, _maybe_text, (_topics,)),
     Command("/who", "", "who is here, and how far each is trusted",
             who, _nothing),
+    Command("/names", "", "who is here, in one row",
+            list_names, _nothing),
     Command("/msg", "NAME TEXT", "says TEXT to NAME alone",
             direct, _name_and_text, (_NAME, _TEXT)),
     Command("/r", "TEXT", "answers the last who wrote to you alone",
@@ -496,10 +508,10 @@ COMMANDS: Final = (
             ignore, _maybe_word, (_NAME,)),
     Command("/unignore", "[NAME]", "shows NAME again; alone: everybody",
             unignore, _maybe_word, (_ignored_names,), is_listed=False),
-    Command("/find", "TEXT", "marks TEXT and goes to it; /find repeats",
+    Command("/find", "TEXT", "goes to TEXT; /find alone repeats. /unread",
             look_for, _maybe_text, (_TEXT,), needs_history=True),
     Command("/unread", "", "goes to the unread line",
-            to_unread, _nothing, needs_history=True),
+            to_unread, _nothing, needs_history=True, is_listed=False),
     Command("/copy", "[-t] [N]", "the last N messages (-t: names). /url: URLs",
             copy, _count, (("-t",),), needs_history=True),
     Command("/url", "", "prints the last 20 URLs",

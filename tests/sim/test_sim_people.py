@@ -182,6 +182,15 @@ def test_a_reply_goes_to_who_wrote_last_and_nobody_else(room: Room) -> None:
 # --- Quiet.
 
 
+def test_who_is_here_is_one_row(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    ace, *_ = room.seat("ace", "Bea", "col")
+    ace.type("/names")
+    assert ace.view.rows[-1] == "3 here: ace, Bea, col."
+    monkeypatch.setattr("common.member.commands.NAMES_LISTED", 2)
+    ace.type("/names")
+    assert ace.view.rows[-1] == "3 here: ace, Bea and 1 more."
+
+
 def test_an_ignored_member_is_hidden_and_counted(room: Room) -> None:
     ace, bea, _ = room.seat("ace", "bea", "col")
     ace.type("/ignore bea")

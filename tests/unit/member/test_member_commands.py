@@ -34,6 +34,8 @@ from common.wire import orders
         ("///", SAY, ("//",)),
         ("/who", "/who", ()),
         ("/who ", "/who", ()),
+        ("/names", "/names", ()),
+        ("/na", "/names", ()),
         ("/help", "/help", ("",)),
         ("/help keys", "/help", ("keys",)),
         ("/help  /who ", "/help", ("/who",)),
@@ -85,6 +87,7 @@ def test_a_line_and_its_call(line: str, command: Command | str, given: tuple[str
     [
         "/me",
         "/me ",
+        "/names all",
         "/resend 2",
         "/drop all",
         "/verify bea maybe",
