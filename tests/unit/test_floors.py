@@ -41,7 +41,7 @@ def test_the_tree_keeps_every_contract() -> None:
         ("common/relay/rules.py", "common.config", {"relay"}),
         ("common/relay/gate.py", "threading", {"doors"}),
         ("common/client/loop.py", "server", {"client"}),
-        ("common/member/desk.py", "common.client.dial", {"member", "floors"}),
+        ("common/member/member.py", "common.client.dial", {"member", "floors"}),
         ("common/crypto/noise.py", "cryptography.hazmat", {"doors"}),
         ("server.py", "curses", {"doors"}),
         ("common/crypto/primitives.py", "common.crypto.noise", {"cycles"}),
