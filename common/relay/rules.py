@@ -20,6 +20,8 @@ MAX_RULES: Final = 10_000
 FOREVER_MS: Final = 253_402_300_799_000
 """The last second that a date can name: no end."""
 _VERSION: Final = 2
+_LOBBY_ONLY: Final = 1
+"""Its rooms have no topic; there is one greeting, which the lobby takes for its topic."""
 
 
 @dataclass(slots=True)
@@ -159,7 +161,8 @@ class RulesFile:
             ) from None
 
     def _read(self, found: dict[str, list[list[object]]], rules: Rules) -> None:
-        if _int(found["version"]) != _VERSION:
+        version = _int(found["version"])
+        if version not in (_LOBBY_ONLY, _VERSION):
             raise ValueError
         for identity, digits, name, until_ms, by, reason in found["bans"]:
             who = _hex(identity) if identity else None
@@ -168,7 +171,10 @@ class RulesFile:
             rules.muted[_hex(identity)] = Mute(_str(name), _int(until_ms))
         for digits, name in found["operators"]:
             rules.operators[_str(digits)] = _str(name)
-        for room, is_locked, slow_s, topic in found["rooms"]:
+        rooms = found["rooms"]
+        if version == _LOBBY_ONLY:
+            rooms = [[*room, ""] for room in rooms] + [["", False, 0, found["motd"]]]
+        for room, is_locked, slow_s, topic in rooms:
             if is_locked:
                 rules.locked.add(_str(room))
             if _int(slow_s):

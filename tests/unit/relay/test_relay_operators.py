@@ -548,6 +548,32 @@ class TestFile:
         assert after.knock("fay", "den") == 423
         assert (tmp_path / "rules").stat().st_mode & 0o077 == 0
 
+    def test_rules_of_version_1_hold(self, tmp_path: Path) -> None:
+        path, who = tmp_path / "rules", identity("eve").public
+        content = {
+            "version": 1,
+            "bans": [
+                [who.hex(), digits("eve"), "eve", FOREVER_MS, "the host", "spam"],
+                [None, "1" * 30, "", FOREVER_MS, "ace", ""],
+            ],
+            "muted": [[identity("bea").public.hex(), "bea", FOREVER_MS]],
+            "operators": [[digits("ace"), "ace"]],
+            "rooms": [["den", True, 0], ["", False, 5]],
+            "motd": "be kind",
+        }
+        path.write_text(json.dumps(content))
+        path.chmod(0o600)
+        relay = Relay(RulesFile(path))
+        assert relay.knock("fay", who="eve") == 403
+        assert relay.knock("fay", "den") == 423
+        assert relay.rules.operators == {digits("ace"): "ace"}
+        assert [mute.name for mute in relay.rules.muted.values()] == ["bea"]
+        assert (relay.rules.slow_s, relay.rules.topics) == ({"": 5}, {"": "be kind"})
+        assert relay.obey("/unlock den") == ["Done. Nobody is there."]
+        after = Relay(RulesFile(path)).rules
+        assert kept(after) == kept(relay.rules)
+        assert json.loads(path.read_text())["version"] == 2
+
     def test_an_op_survives_a_start_that_names_it_too(self, tmp_path: Path) -> None:
         file, given = RulesFile(tmp_path / "rules"), (digits("ace"),)
         relay = Relay(file)
