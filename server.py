@@ -265,10 +265,10 @@ class Conn:
         if record.kind is Kind.COMMAND:
             self._on_command(seat, Command.decode(record.body))
             return
-        was = seat.state
+        was = seat.left_at
         for reply in seat.room.receive(seat, self, record, now, at_ms):
             self.send(reply)
-        if record.kind is Kind.LEAVE and seat.state is not was:
+        if seat.left_at != was:  # by itself: whoever removed it has seen to the rest
             self._loop.server.left(seat)
 
     def _on_command(self, seat: Seat, command: Command) -> None:
@@ -352,16 +352,17 @@ class Conn:
             if replaced is not None:
                 server.leave(replaced, Reason.REPLACED)
             replies = room.join(seat, now, at_ms)
-            if room.name in server.rules.topics:
-                topic = operators.topic_of(server.rules.topics[room.name])
-                replies.append(records.framed(_notice(topic).encode()))
         else:
             replies = room.resume(seat, self, card, join, now, at_ms)
-        self._settle()
-        if server.trouble:
-            link.send(_notice(server.trouble))
+        # At once: whatever breaks from here on, the end of this connection leaves the seat.
         self.seat, self._hello = seat, None
         self._loop.seated(self, room)
+        self._settle()
+        topic = server.rules.topics.get(room.name, "")
+        if topic and join.is_fresh:
+            replies.append(records.framed(_notice(operators.topic_of(topic)).encode()))
+        if server.trouble:
+            link.send(_notice(server.trouble))
         self._replies, self._replies_at = replies, room.position
         server.on_join(card.session, self.address)
         server.row(f"[Connected] {self._who(seat)}  {_where(room)}")
@@ -709,7 +710,7 @@ class Loop:
     def _pass_on(self, told: Notice | tuple[Conn, Answer]) -> None:
         if not isinstance(told, Notice):
             conn, answer = told
-            if conn.seat is not None:
+            if conn.seat is not None and conn.seat.holder is conn:
                 conn.send(records.from_relay(Kind.ANSWER, answer.encode()))
                 self.dirty[conn] = None
             return
@@ -758,13 +759,25 @@ def _note_mask(conn: Conn, mask: int) -> None:
     conn.mask = mask
 
 
+def _thread(name: str, run: Callable[[], object], server: Server) -> threading.Thread:
+    """Return a thread without which the relay would go on half dead: the main one ends it then."""
+
+    def guard() -> None:
+        try:
+            run()
+        except Exception:
+            log.exception("%s failed", name)
+            server.crashed()
+
+    return threading.Thread(target=guard, name=name, daemon=True)
+
+
 class LoopThread:
     """The thread of one loop: its selector, its clock, and the sockets it listens at."""
 
     def __init__(self, server: Server, loop: Loop) -> None:
         self._server = server
         self._loop = loop
-        loop.on_watch, loop.on_wake = self._watch, self._on_wake
         self._selector = selectors.DefaultSelector()
         self._is_woken = False
         self._has_turned = True
@@ -775,8 +788,10 @@ class LoopThread:
         self._accept_at_s: float | None = None
         self._stop_by_s: float | None = None
         self._is_stopping = False
-        self._thread = threading.Thread(target=self._guard, name="loop", daemon=True)
+        self._thread = _thread("loop", self._run, server)
         self._listen()
+        # Last: others may wake the loop already.
+        loop.on_watch, loop.on_wake = self._watch, self._on_wake
 
     def start(self) -> None:
         """Run."""
@@ -811,14 +826,6 @@ class LoopThread:
         self._is_woken = True
         with contextlib.suppress(BlockingIOError):
             self._wake_in.send(b"\0")
-
-    def _guard(self) -> None:
-        try:
-            self._run()
-        except Exception:
-            # The relay must not go on half dead: the main thread ends it.
-            log.exception("loop failed")
-            self._server.crashed()
 
     def _run(self) -> None:
         while True:
@@ -930,7 +937,7 @@ class Writer:
         self._store = Store(directory, self._has_work.set)
         self._logs: dict[Room, StoredLog] = {}
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._guard, name="writer", daemon=True)
+        self._thread = _thread("writer", self._run, server)
 
     def restore(self, now: float) -> list[tuple[Room, list[Seat]]]:
         """Return the rooms of the file that have members, and their seats.
@@ -985,13 +992,6 @@ class Writer:
         self._thread.join(STOP_S)
         if not self._thread.is_alive():  # else the disk hangs, and so would we
             self._store.close()
-
-    def _guard(self) -> None:
-        try:
-            self._run()
-        except Exception:
-            log.exception("writer failed")
-            self._server.crashed()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -1049,7 +1049,7 @@ class Orders:
         server.rules.on_met = lambda: self._waiting.put(None)
         self._waiting: queue.SimpleQueue[tuple[Giver, Order, Reply] | None] = queue.SimpleQueue()
         self._is_stopping = False
-        self._thread = threading.Thread(target=self._run, name="orders", daemon=True)
+        self._thread = _thread("orders", self._run, server)
 
     def hear(self, giver: Giver, line: str, reply: Reply | None = None) -> None:
         """Take an order; called from any thread. Without a reply, it is the console's."""
@@ -1110,8 +1110,11 @@ class Orders:
         return until_ms is not None and until_ms <= self._server.at_ms()
 
     def _end_what_is_over(self) -> None:
-        for row in self._operators.tick(self._server.at_ms()):
-            self._show(row)
+        try:
+            for row in self._operators.tick(self._server.at_ms()):
+                self._show(row)
+        except Exception:
+            log.exception("what is over could not be ended, or kept")
 
     def _stats(self) -> str:
         stats = self._server.stats
@@ -1120,7 +1123,8 @@ class Orders:
 
     def _tell(self, notice: Notice) -> None:
         self._show(notice.sentence)
-        self._server.notify(notice)
+        if notice.is_told:
+            self._server.notify(notice)
 
     def _show(self, row: str) -> None:
         shown = _cleaned(row)
@@ -1215,9 +1219,9 @@ class Server:
 
     def start(self) -> None:
         """Start serving."""
+        self._threads = [LoopThread(self, loop) for loop in self.loops]
         if self._writer is not None:
             self._writer.start()
-        self._threads = [LoopThread(self, loop) for loop in self.loops]
         for thread in self._threads:
             thread.start()
         self.orders.start()

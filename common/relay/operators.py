@@ -38,10 +38,11 @@ class Giver(NamedTuple):
 
 
 class Notice(NamedTuple):
-    """Words of the relay: to everybody, or to a room."""
+    """Words of the relay: to everybody, to a room, or to the console alone."""
 
     sentence: str
     room: Room | None = None
+    is_told: bool = True
 
 
 class Outcome(NamedTuple):
@@ -120,6 +121,8 @@ class Operators:
             queue of those who may.
         """
         may = self.may(giver)
+        if not may and line.strip().partition(" ")[0] not in FORMS:
+            return NOT_ALLOWED  # what it is near to is not worth the time of a loop
         try:
             order = parse(line)
         except UsageError as problem:
@@ -288,7 +291,9 @@ class Operators:
     def _topic(self, giver: Giver, order: Order, at_ms: int) -> list[str]:
         name, topics = self._room_name(giver, order), self._rules.topics
         if order.is_open:
-            return [topic_of(topics[name]) if name in topics else "No topic is set."]
+            # One look: whoever asks does so on another thread than whoever ends it.
+            topic = topics.get(name, "")
+            return [topic_of(topic) if topic else "No topic is set."]
         text = "" if order.text == "off" else order.text
         if text == topics.get(name, ""):
             raise _so_already()
@@ -302,8 +307,7 @@ class Operators:
     def _ruled(self, giver: Giver, name: str, what: str) -> list[str]:
         """Tell the room what was decided of it, and keep that."""
         room = self._gate.room(name)
-        if room is not None:
-            self._say(giver, what, room)
+        self._say(giver, what, room, is_told=room is not None)
         return [*([] if room is not None else ["Done. Nobody is there."]), *self._keep()]
 
     def _room_name(self, giver: Giver, order: Order) -> str:
@@ -380,10 +384,10 @@ class Operators:
         self._say(giver, what, None)
         return self._keep()
 
-    def _say(self, giver: Giver, what: str, room: Room | None) -> None:
+    def _say(self, giver: Giver, what: str, room: Room | None, *, is_told: bool = True) -> None:
         """Say who did what: to a room, or to everybody."""
         who = "The host" if giver.seat is None else giver.name
-        self._tell(Notice(f"{who} {what}.", room))
+        self._tell(Notice(f"{who} {what}.", room, is_told))
 
     def _keep(self) -> list[str]:
         """Let the rules hold, and write them; return what is wrong with that."""

@@ -27,9 +27,9 @@ def serve(argv: list[str]) -> int:
     import server
 
     profile = cProfile.Profile(time.thread_time)
-    guard = server.LoopThread._guard
-    profiled = lambda self: profile.runcall(guard, self)  # noqa: E731
-    server.LoopThread._guard = profiled  # type: ignore[method-assign]
+    run = server.LoopThread._run
+    profiled = lambda self: profile.runcall(run, self)  # noqa: E731
+    server.LoopThread._run = profiled  # type: ignore[method-assign]
     code = server.main(argv[1:])
     profile.dump_stats(argv[0])
     return code

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,18 @@ from common.member.events import Said
 from common.wire import records
 from common.wire.link import State
 from common.wire.orders import FORMS
-from common.wire.records import RELAY, Answer, Command, Join, Kind, Reason, Sent, Seq, Status
+from common.wire.records import (
+    RELAY,
+    Answer,
+    Command,
+    Delivered,
+    Join,
+    Kind,
+    Reason,
+    Sent,
+    Seq,
+    Status,
+)
 from tests.sim.test_sim_relay import EVE, IDENTITIES, NAMES, Raw, stall
 from tests.sim.world import World
 
@@ -219,6 +231,87 @@ def test_the_topic_comes_before_whatever_is_said(world: World) -> None:
     assert notices(back) == []
 
 
+class FleetingTopics(dict[str, str]):
+    """Topics, of which another thread ends the one that was just seen to be there."""
+
+    def __contains__(self, room: object) -> bool:
+        is_there = super().__contains__(room)
+        self.pop(str(room), None)
+        return is_there
+
+
+@pytest.mark.parametrize("joins_first", [False, True])
+def test_a_topic_that_ends_while_it_is_looked_up(world: World, joins_first: bool) -> None:
+    rules = world.relay.server.rules
+    eve = Raw(world)
+    if joins_first:
+        eve.join()
+    rules.topics = FleetingTopics({"": "deploys"})
+    if joins_first:
+        gives(eve, "/topic")
+        assert [answer.status for answer in answers(eve)] == [Status.OK]
+    else:
+        eve.join()
+    assert eve.status is None
+
+
+def test_a_newcomer_over_whom_the_relay_breaks_leaves_its_seat(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.operators.topic_of", lambda _: 1 / 0)
+    orders(world, "/topic x")
+    eve = Raw(world).join()
+    assert eve.status == 503
+    world.now += world.relay.server.settings.grace_s + 1
+    for _ in range(3):
+        world.relay.turn()
+    assert world.relay.server.gate.find("eve") is None
+
+
+def test_an_answer_is_for_whoever_still_holds_the_seat(world: World) -> None:
+    eve = Raw(world).join()
+    eve.got.clear()
+    assert eve.conn.seat is not None
+    world.relay.loop.answer(eve.conn, 7, Status.OK, "late")
+    eve.conn.seat.holder = object()
+    eve.flow()
+    assert answers(eve) == []
+
+
+def test_a_removal_is_logged_once_though_the_member_leaves(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    eve = Raw(world).join()
+    assert eve.conn.seat is not None
+    seat, receive = eve.conn.seat, world.room.receive
+
+    def removed_first(*given: Any) -> list[Delivered]:
+        world.relay.server.leave(seat, Reason.REMOVED, "x")  # an order, on its own thread
+        return receive(*given)
+
+    monkeypatch.setattr(world.room, "receive", removed_first)
+    with caplog.at_level("INFO", "termchat.server"):
+        eve.link.send(Sent(Kind.LEAVE, RELAY, b""))
+        eve.flow()
+    assert [row for row in caplog.messages if "removed: name=eve" in row] == [
+        "removed: name=eve room=/"
+    ]
+
+
+def test_a_rule_for_an_empty_room_is_shown_and_told_nobody(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with World([], []) as world, caplog.at_level("INFO", "termchat.server"):
+        eve = Raw(world, room="den").join()
+        eve.got.clear()
+        orders(world, "/lock")
+        eve.flow()
+        sentence = "The host locked the room: nobody new can join."
+        assert world.relay.rows[-2:] == [f"[Operator] {sentence}", "Done. Nobody is there."]
+        assert f"operator: {sentence}" in caplog.messages
+        assert notices(eve) == []
+
+
 def test_another_password(world: World) -> None:
     eve = Raw(world).join()
     old = world.relay.server.psk
@@ -348,6 +441,17 @@ def test_an_order_that_breaks_something_breaks_nothing_else(
         "Something broke here. The log, or standard error, says what.",
         "lobby: 2 here",
     ]
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_orders_are_carried_out_though_the_end_of_a_ban_breaks(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    orders_ = world.relay.server.orders
+    monkeypatch.setattr(orders_._operators, "tick", lambda _: 1 / 0)
+    world.relay.server.rules.on_met()
+    orders(world, "/rooms")
+    assert world.relay.rows[-1] == "lobby: 2 here"
     assert "ZeroDivisionError" in caplog.text
 
 
