@@ -201,9 +201,11 @@ class RulesFile:
                 for room in rules.rooms
             ],
         }
-        # As text, not escaped: as many rules as there may be stay within what is read again.
-        shown = json.dumps(content, indent=1, ensure_ascii=False)
-        files.replace_private(self._path, shown.encode())
+        # As text, not escaped: that leaves more room below what is read again.
+        data = json.dumps(content, indent=1, ensure_ascii=False).encode()
+        if len(data) > files.MAX_PRIVATE_BYTES:  # the next start would find no rule at all
+            raise FileError(f"{self._path} has no room for more.")
+        files.replace_private(self._path, data)
 
 
 def _str(value: object) -> str:

@@ -621,6 +621,22 @@ class TestFile:
         file.load(found)
         assert kept(found) == kept(rules)
 
+    def test_what_could_not_be_read_again_is_not_written(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("common.files.MAX_PRIVATE_BYTES", 1_000)
+        path = tmp_path / "rules"
+        relay = Relay(RulesFile(path))
+        relay.enter("ace", "den")
+        assert relay.obey("/lock den") == []
+        was = path.read_bytes()
+        assert relay.obey("/topic " + "\\" * 500) == [
+            "Done. Nobody is there.",
+            f"{path} has no room for more. It holds until the relay stops.",
+        ]
+        assert path.read_bytes() == was
+        assert Relay(RulesFile(path)).rules.locked == {"den"}
+
     def test_others_may_not_read_it(self, tmp_path: Path) -> None:
         file = RulesFile(tmp_path / "rules")
         file.save(Rules(), ())
