@@ -303,14 +303,15 @@ def verify(me: Person, name: str, answer: str) -> None:
 
 def trust(me: Person, name: str) -> None:
     """Pin a member's identity anew, once its name was typed again."""
-    peer, conversation = me.peer(name), me.conversation
+    peer = me.peer(name)
     if peer.standing is not Standing.CHANGED:
         raise UsageError(f"The key of {peer.name} has not changed. Nothing was done.")
     identity = peer.card.identity
-    me.narrator.rows(sentences.changed_keys(conversation, peer))
+    me.narrator.rows(sentences.changed_keys(me.conversation, peer))
 
     def confirmed(answer: str | None) -> None:
         # Whoever is here under that name by now must still be the one who was shown.
+        conversation = me.conversation  # of another name, perhaps
         now_here = conversation.find(peer.name)
         is_same = now_here is not None and now_here.card.identity == identity
         if now_here is None or not is_same or answer != peer.name:

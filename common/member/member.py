@@ -105,6 +105,7 @@ class Member:
         self._invitation = ticket.parse(settings.ticket)
         self._view = view
         self._clock = clock
+        address = address_of(settings.url, self._invitation)
         self._identity, self._pins = _home(settings, environ)
         self._today = today
         self._policy = policy or Policy(view, at_ms)
@@ -117,7 +118,6 @@ class Member:
             return ticket.derive_psk(password, self._invitation.key)
 
         self.passwords = Passwords(settings.offered_password, derive_psk)
-        address = address_of(settings.url, self._invitation)
         self.uplink = self._make_uplink(settings.username, address, joins=not settings.check)
         self._narrator = Narrator(settings, view, self.uplink, self._policy, clock, at_ms)
         self._renaming = Renaming(
@@ -359,17 +359,19 @@ class Member:
             self._dispatch(happened, now)
 
     def _dispatch(self, happened: Happened, now: float) -> None:
-        narrator, person = self._narrator, self.person
+        narrator, person, uplink = self._narrator, self.person, self.uplink
         match happened:
             case Joined():
-                narrator.joined(happened, is_renamed=self._is_renamed)
-                self._is_renamed = False
-                self.uplink.settled()
+                # A view that breaks must not leave us unsettled.
+                is_anew, is_renamed, self._is_renamed = uplink.was_welcomed, self._is_renamed, False
+                uplink.settled()
                 if person.away:
                     person.tell_away(person.away)
+                narrator.joined(happened, is_anew=is_anew, is_renamed=is_renamed)
             case Back():
-                narrator.back(happened)
-                self.uplink.settled()
+                lost_at_s = uplink.lost_at_s
+                uplink.settled()
+                narrator.back(happened, lost_at_s)
             case Came():
                 self._came(happened)
             case Left():
@@ -429,6 +431,9 @@ class Member:
         """Do what the end of a connection means (PROTOCOL.md 3.3)."""
         if self._leaving.is_over:
             return
+        if isinstance(verdict, Over):  # under any name
+            self._end(verdict.sentence, verdict.exit_code)
+            return
         if self._renaming.has_left:
             self._change_over(now)
             return
@@ -444,8 +449,6 @@ class Member:
                 self._ask_password()
             case Ask():
                 self._end(verdict.sentence, EXIT_REFUSED)
-            case Over():
-                self._end(verdict.sentence, verdict.exit_code)
             case Parted():
                 self._leaving.leave_with(0)
             case _:
@@ -510,7 +513,7 @@ class Member:
     def interrupt(self) -> None:
         """Leave a line mode at once, with its words."""
         self._leaving.interrupt()
-        self._policy.parted(self.address, is_heard=False)
+        self._part(is_heard=False)
         self.hang_up(self._clock())
 
     def close(self) -> None:
@@ -524,9 +527,14 @@ class Member:
         if self._renaming.is_on:
             self._change_over(now)
             return
-        self._policy.parted(self.address, is_heard=True)
+        self._part(is_heard=True)
         self.uplink.say_goodbye(now)
         self._leaving.leave_with(0)
+
+    def _part(self, *, is_heard: bool) -> None:
+        """Tell that we are out, after whoever was out before us."""
+        self._narrator.show_leaving(None)
+        self._policy.parted(self.address, is_heard=is_heard)
 
     def _end(self, sentence: str, exit_code: int) -> None:
         self.close()
@@ -535,11 +543,11 @@ class Member:
     def _closed_by_peer(self) -> None:
         waiting = self.conversation.waiting
         self.close()
-        if self._view.stays_open:
-            self._leaving.end(CLOSED, EXIT_FAILED if waiting else 0)
-        else:
+        if self._view.greets:  # and has said so in a row
             self.conversation.end()
             self._leaving.leave_with(waiting)
+        else:
+            self._leaving.end(CLOSED, EXIT_FAILED if waiting else 0)
 
 
 def _home(settings: config.ClientConfig, environ: Mapping[str, str]) -> tuple[Identity, Pins]:

@@ -127,10 +127,10 @@ class Narrator:
 
     # --- Who is here.
 
-    def joined(self, event: Joined, *, is_renamed: bool) -> None:
-        """Tell that we are in, and who is."""
+    def joined(self, event: Joined, *, is_anew: bool, is_renamed: bool) -> None:
+        """Tell that we are in, perhaps not for the first time, and who is."""
         conversation, now = self._conversation, self._clock()
-        if self._uplink.was_welcomed and self._settings.is_pipe:
+        if is_anew and self._settings.is_pipe:
             self.warn(sentences.ANEW)
         self.heard_s = {peer.number: now for peer in event.others}
         if is_renamed:
@@ -142,11 +142,10 @@ class Narrator:
         for peer in event.others:
             self._compare_name(peer)
 
-    def back(self, event: Back) -> None:
+    def back(self, event: Back, lost_at_s: float | None) -> None:
         """Tell that the gap is filled."""
         now = self._clock()
-        away_s = now - (self._uplink.lost_at_s or now)
-        self.notice(sentences.back(event, away_s))
+        self.notice(sentences.back(event, now - (lost_at_s or now)))
 
     def came(self, event: Came) -> bool:
         """Tell that somebody joined; False if it is one who was here under another name."""

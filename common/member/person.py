@@ -8,6 +8,7 @@ from collections.abc import Callable
 from common.config import ClientConfig
 from common.crypto.ticket import Ticket
 from common.errors import UsageError
+from common.member import sentences
 from common.member.conversation import Conversation
 from common.member.events import Answered, Peer
 from common.member.leaving import Leaving
@@ -124,8 +125,12 @@ class Person:
             self.narrator.relay_says(answer.text)
         if self._to_tell is not None and self._to_tell[0] == answer.order and answer.is_last:
             password, self._to_tell = self._to_tell[1], None
-            if answer.status is Status.OK:
+            if answer.status is not Status.OK:
+                return
+            try:
                 self.conversation.tell_password(password)
+            except UsageError:  # we are leaving
+                self.narrator.warn(sentences.UNTOLD)
 
     def give_up_telling(self, sentence: str) -> None:
         """Say so if the relay's answer, on which others would be told a password, cannot come."""

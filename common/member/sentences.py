@@ -263,7 +263,7 @@ def who(
         pin = conversation.pin(peer)
         if peer.standing is Standing.FIRST_SEEN and pin is not None:
             state = f"first seen {pin.date}"
-        idle_s = now - heard_s[peer.number]
+        idle_s = now - heard_s.get(peer.number, now)
         if idle_s >= IDLE_S:
             state += f", idle {duration(idle_s)}"
         if peer.away:

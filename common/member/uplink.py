@@ -377,7 +377,7 @@ class Uplink:
             if is_stalled:
                 self._pipe.link.rest(now)
             for closed in self._pipe.link.tick(now):
-                self._closed(closed, now)
+                self._ended(closed, now)
         if self.retry_at_s is not None and now >= self.retry_at_s:
             self.wants_dial = True
 
@@ -398,7 +398,14 @@ class Uplink:
 
     def lost(self, why: str, now: float) -> None:
         """Take the connection for dead."""
-        self._closed(Closed(None, why), now)
+        self._ended(Closed(None, why), now)
+
+    def _ended(self, closed: Closed, now: float) -> None:
+        """Note the end of a connection behind what was received: that may say why it ended."""
+        if not self._inbox:
+            self._closed(closed, now)
+        elif not isinstance(self._inbox[-1], Closed):
+            self._inbox.append(closed)
 
     def _closed(self, closed: Closed, now: float) -> None:
         """Decide what the end of a connection means."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -11,15 +12,18 @@ import pytest
 from common.config import ClientConfig
 from common.crypto import ticket
 from common.crypto.identity import Identity
-from common.errors import Refused
+from common.errors import FileError, Refused, UsageError
 from common.member.conversation import Phase
+from common.member.events import Answered, Failed
 from common.member.member import UNREAD_BYTES, Member
 from common.member.policy import Policy
+from common.member.sentences import UNTOLD
 from common.member.uplink import NAME_S
 from common.term.editor import Action, Submit
 from common.view import view
-from common.view.view import Message, Presence, Status
-from common.wire.link import PING_EVERY_S, PONG_WITHIN_S, Closed
+from common.view.view import Message, Presence
+from common.wire.link import PING_EVERY_S, PONG_WITHIN_S, ClientLink, Closed
+from common.wire.records import Status
 from tests.sim.world import Sock, Wire, World
 
 NAMES = ["bea", "col"]
@@ -41,7 +45,7 @@ class View(view.View):
         self.draft = ""
         self.pending: dict[int, str] = {}
         self.said_texts: list[str] = []
-        self.last: Status | None = None
+        self.last: view.Status | None = None
 
     def notice(self, content: str, at_ms: int) -> None:
         self.rows.append(content)
@@ -71,7 +75,7 @@ class View(view.View):
     def plain(self, content: str, at_ms: int) -> None:
         self.rows.append(content)
 
-    def status(self, told: Status) -> None:
+    def status(self, told: view.Status) -> None:
         self.last = told
 
     def moved(self, change: Presence) -> None:
@@ -97,9 +101,10 @@ class At:
         world.shown = mock.Mock()  # type: ignore[method-assign]
         self.view: Any = view or View()
         key = ticket.key_text(world.relay.key.public)
-        given = {"ticket": ticket_text or key, "username": name, "password": "p"} | settings
+        given: dict[str, Any] = {"ticket": ticket_text or key, "username": name, "password": "p"}
+        given |= {"ephemeral": True} | settings
         self.member = Member(
-            ClientConfig(ephemeral=True, **given),
+            ClientConfig(**given),
             {},
             self.view,
             lambda: self.world.now,
@@ -150,6 +155,10 @@ class At:
                 person.turn()
             self.world.carry_all()
             self.world.relay.turn()
+
+    def settle(self) -> None:
+        for _ in range(3):
+            self.carry()
 
     def cut(self) -> None:
         """End the connection, and let both ends know."""
@@ -477,3 +486,128 @@ def test_what_the_relay_refuses_can_be_said_again(at: At) -> None:
     at.carry()
     assert at.view.said_texts == ["hello"]
     assert not at.view.pending
+
+
+def test_why_the_relay_ended_is_heard_though_nothing_can_be_sent(at: At) -> None:
+    bea = at.world.people[0]
+    for _ in range(5):
+        bea.say()
+    bea.turn()
+    at.world.carry_all()
+    at.world.relay.turn()
+    at.world.relay.orders("/kick ace")
+    at.world.relay.turn()
+    for wire in at.wires:
+        wire.carry()
+    member, now = at.member, at.world.now
+    pipe = member.uplink._pipe
+    assert pipe is not None
+    with mock.patch.object(pipe.sock, "send", side_effect=ConnectionResetError):
+        member.read(now)
+        member.open_records(now, now, lambda: True)  # one, since a key waits
+        assert member.uplink._inbox
+        pipe.link.ping(now)
+        member.send(now)
+        assert not at.saw("Connection lost")
+        for _ in range(20):
+            at.turn()
+    assert at.view.said_texts == list(at.world.lines)
+    assert at.saw("You were removed")
+    assert member.uplink.retry_at_s is None
+
+
+def test_what_came_before_a_dead_connection_is_shown_first(at: At) -> None:
+    bea = at.world.people[0]
+    for _ in range(5):
+        bea.say()
+    bea.turn()
+    at.world.carry_all()
+    at.world.relay.turn()
+    for wire in at.wires:
+        wire.carry()
+    member, now = at.member, at.world.now
+    member.read(now)
+    member.open_records(now, now, lambda: True)
+    assert member.uplink._inbox
+    assert member.uplink._pipe is not None
+    dead = [Closed(None, "no answer to a ping")]
+    with mock.patch.object(ClientLink, "tick", return_value=dead):
+        member.tick(now)
+        member.tick(now)
+    assert member.conversation.phase is Phase.LIVE
+    member.open_records(now, now + 1, lambda: False)
+    assert at.view.said_texts == list(at.world.lines)
+    assert at.phase is Phase.OFFLINE
+
+
+def test_who_is_listed_before_we_are_in() -> None:
+    with World(NAMES, IDENTITIES, grace_s=GRACE_S) as world:
+        world.settle()
+        at = At(world)
+        at.dial()
+        member = at.member
+        for _ in range(100):
+            world.now += 0.1
+            member.read(world.now)
+            member.open_records(world.now, world.now, lambda: True)  # one in a turn
+            if member.conversation.peers:
+                break
+            member.tick(world.now)
+            member.send(world.now)
+            for wire in at.wires:
+                wire.carry()
+            world.relay.turn()
+        assert at.phase is Phase.JOINING
+        at.type("/who")
+        (peer,) = member.conversation.peers.values()
+        assert at.saw(f"{peer.name} ")
+        assert not at.saw("idle")
+
+
+def test_a_view_that_breaks_over_a_welcome_does_not_unsettle(at: At) -> None:
+    at.cut()
+    at.world.wait(GRACE_S + 1)
+    uplink = at.member.uplink
+    uplink.was_welcomed = False  # as on the first connection
+
+    broken = mock.patch.object(at.view, "answer", side_effect=ZeroDivisionError)
+    with broken, pytest.raises(ZeroDivisionError):
+        at.settle()
+    assert (uplink.was_welcomed, uplink.lost_at_s) == (True, None)
+
+
+def test_an_address_that_is_none_leaves_no_identity(tmp_path: Path) -> None:
+    with World([], []) as world:
+        home = tmp_path / "home"
+        with pytest.raises(UsageError):
+            At(world, ephemeral=False, home=str(home), url="ftp://x")
+        assert not home.exists()
+
+
+def test_a_password_that_cannot_be_told_any_more_is_said_to_be_untold(at: At) -> None:
+    person = at.member.person
+    person.tell_password_after(7, "new")
+    at.member.conversation.leave()
+    person.answered_order(Answered(7, Status.OK, ""))
+    assert at.saw(UNTOLD)
+
+
+def test_a_pin_that_cannot_be_kept_ends_us_though_we_have_another_name_soon(at: At) -> None:
+    member, problem = at.member, "Cannot write known_peers: the disk is full."
+    at.type("/nick eve")
+    for _ in range(60):
+        at.step()
+        if at.phase is Phase.ENDED:
+            break
+        for person in at.world.people:
+            person.turn()
+        at.world.carry_all()
+        at.world.relay.turn()
+    assert member._renaming.has_left
+    failed = [Failed(FileError(problem))]
+    with mock.patch.object(member.conversation, "receive", return_value=failed):
+        at.carry(dials=False)
+    assert at.saw(f"{problem} /quit leaves.")
+    assert not at.saw("You stay")
+    assert member.conversation.username == "ace"
+    assert (member.fd, member.wants_dial) == (None, False)

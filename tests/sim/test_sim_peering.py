@@ -15,6 +15,8 @@ from common.member.conversation import Phase
 from common.member.events import Said
 from common.member.peering import CLOSED, Doorkeeper, Peering, greeting
 from common.view.lines import Lines
+from common.view.programs import Programs
+from common.view.stdin import LineFeed
 from common.view.view import Message, Presence
 from common.wire.link import Closed
 from common.wire.records import Hello
@@ -41,7 +43,11 @@ class PeerAt(At):
     """Laptop, in a world with desktop, the first, and phone."""
 
     def __init__(
-        self, world: World, view: View | Plain, mode: str = "connect", name: str = "laptop"
+        self,
+        world: World,
+        view: View | Plain | Programs,
+        mode: str = "connect",
+        name: str = "laptop",
     ) -> None:
         self.doorkeeper = Doorkeeper()
         keeper = self.doorkeeper if mode == "listen" else None
@@ -59,12 +65,8 @@ class PeerAt(At):
         assert isinstance(self.member._policy, Peering)
         return self.member._policy
 
-    def settle(self) -> None:
-        for _ in range(3):
-            self.carry()
 
-
-def connected(world: World, view: View | Plain) -> PeerAt:
+def connected(world: World, view: View | Plain | Programs) -> PeerAt:
     for person in world.people:
         person.dial()
         world.carry_all()
@@ -321,3 +323,46 @@ def test_a_peer_that_leaves_for_good_is_told_a_moment_later() -> None:
         assert CLOSED not in plain.rows
         at.settle()
         assert plain.rows[-2:] == [CLOSED, "Waiting for a peer."]
+
+
+@pytest.mark.parametrize("how", ["/quit", "interrupt", "end of input"])
+def test_that_the_peer_left_is_told_before_that_we_do(how: str) -> None:
+    with World(NAMES, IDENTITIES) as world:
+        plain = Plain()
+        at = PeerAt(world, plain, "listen")
+        at.dial()
+        at.settle()
+        world.people[1].dial()
+        at.settle()
+        world.people[1].quit()
+        for _ in range(2):
+            world.now += 0.1
+            world.carry_all()
+            world.relay.turn()
+            at.step()
+        assert CLOSED not in plain.rows
+        match how:
+            case "interrupt":
+                at.member.interrupt()
+            case "end of input":
+                at.member.input_ended(world.now)
+            case _:
+                at.type(how)
+        for _ in range(5):
+            world.now += 0.1
+            at.step()
+            world.relay.turn()
+        at.member.close()
+        by_us = plain.rows.index("Connection closed by you.")
+        assert plain.rows.index(CLOSED) < by_us
+        assert plain.rows.count(CLOSED) == 1
+        assert "Waiting for a peer." not in plain.rows[by_us:]
+
+
+def test_a_program_is_told_that_the_listener_has_ended_it() -> None:
+    with World(NAMES, IDENTITIES) as world:
+        feed = LineFeed(is_block=False, is_strict=False)
+        at = connected(world, Programs("lobby", feed, is_tail=False, is_json=False))
+        world.people[0].quit()
+        at.settle()
+        assert (at.member.exit_code, at.member.last_words) == (0, CLOSED)
