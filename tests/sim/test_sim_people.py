@@ -15,9 +15,10 @@ from common.crypto.identity import Identity
 from common.crypto.transcript import Transcript
 from common.member.conversation import Phase
 from common.member.narrator import RENAMED_S
-from common.member.trust import Grade, Pin
+from common.member.trust import Grade, Pin, Standing
 from common.relay.operators import Giver
 from common.term.editor import Action, Submit
+from common.term.prompt import Answer
 from common.view.view import Post
 from tests.sim.test_sim_member import At
 from tests.sim.world import World
@@ -336,6 +337,24 @@ def test_another_name_is_one_row_to_the_others(room: Room) -> None:
     assert bea.view.messages[-1].is_direct
     # Both can be looked for under what they are called now.
     assert ace.member.conversation.find("bea") is None
+
+
+def test_a_key_that_is_trusted_after_a_new_name_is_trusted_under_it(room: Room) -> None:
+    (ace,) = room.seat("ace")
+    pinned = Pin(bytes(32), Grade.TOFU, "2026-01-01")
+    ace.member._pins.replace(ticket.server_id(room.world.relay.key.public), "bea", pinned)
+    (bea,) = room.seat("bea")
+    ace.type("/nick axe")
+    ace.type("/trust bea")
+    room.carry(4)
+    assert rows(ace, "You are now axe.")
+    ace.member.act(Answer("bea", is_literal=False), room.world.now)
+    seen = ace.member.conversation.find("bea")
+    assert seen is not None
+    assert seen.standing is Standing.FIRST_SEEN
+    bea.type("hello")
+    room.carry()
+    assert "hello" in ace.view.said_texts
 
 
 def test_a_program_hears_of_each_name_that_comes_and_goes(room: Room) -> None:
