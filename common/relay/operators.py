@@ -116,8 +116,8 @@ class Operators:
         """Read what was typed; called from any thread.
 
         Returns:
-            An order to obey; or what became of it, where there is nothing to wait for: it is wrong,
-            or not theirs to give, or asks for what anybody may know. So nobody who may not fills a
+            An order to obey in its turn; or what became of it: it is wrong, not theirs to give, or
+            asks, who is no operator, for what anybody may know. So nobody who may not fills a
             queue of those who may.
         """
         may = self.may(giver)
@@ -127,7 +127,7 @@ class Operators:
             order = parse(line)
         except UsageError as problem:
             return Outcome(Status.BAD_REQUEST, [str(problem)]) if may else NOT_ALLOWED
-        return order if may and not order.is_open else self.obey(giver, order, at_ms)
+        return order if may else self.obey(giver, order, at_ms)
 
     def obey(self, giver: Giver, order: Order, at_ms: int) -> Outcome:
         """Carry out an order; return what its giver alone is told."""

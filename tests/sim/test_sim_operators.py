@@ -231,6 +231,17 @@ def test_the_topic_comes_before_whatever_is_said(world: World) -> None:
     assert notices(back) == []
 
 
+def test_what_an_operator_asks_is_answered_after_what_it_ordered(world: World) -> None:
+    eve = Raw(world).join()
+    orders(world, "/op eve")
+    eve.got.clear()
+    for number, order in enumerate(("/topic deploys", "/topic")):
+        eve.link.send(Sent(Kind.COMMAND, RELAY, Command(number, order).encode()))
+    eve.flow()
+    told = [answer.text for answer in answers(eve) if answer.order == 1]
+    assert told == ["Topic: deploys"]
+
+
 class FleetingTopics(dict[str, str]):
     """Topics, of which another thread ends the one that was just seen to be there."""
 

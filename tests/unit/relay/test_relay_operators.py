@@ -23,7 +23,7 @@ from common.relay.operators import NOT_ALLOWED, Giver, Notice, Operators, Outcom
 from common.relay.room import Room, Seat, SeatState
 from common.relay.rules import FOREVER_MS, MAX_RULES, Ban, Mute, Rules, RulesFile, until
 from common.wire import orders, records
-from common.wire.orders import FORMS, HELP
+from common.wire.orders import FORMS, HELP, Order
 from common.wire.records import Hello, Kind, Reason, Status
 from tests.unit.relay.people import AT_MS, ROOM_ID, Member, T, card, hello, identity
 
@@ -510,11 +510,14 @@ class TestTopic:
             assert relay.order(line, ace) == NOT_ALLOWED
         assert relay.rules.topics == {"": "deploys at three"}
 
-    def test_what_asks_waits_behind_no_order(self, relay: Relay) -> None:
-        ace = relay.enter("ace")
+    def test_what_an_operator_asks_has_its_turn_and_what_others_ask_none(
+        self, relay: Relay
+    ) -> None:
+        ace, bea = relay.enter("ace"), relay.enter("bea")
         relay.obey("/op ace")
-        assert isinstance(relay.operators.read(giver_of(ace), "/topic", AT_MS), Outcome)
-        assert not isinstance(relay.operators.read(giver_of(ace), "/topic x", AT_MS), Outcome)
+        assert isinstance(relay.operators.read(giver_of(ace), "/topic", AT_MS), Order)
+        assert isinstance(relay.operators.read(Giver(), "/topic", AT_MS), Order)
+        assert isinstance(relay.operators.read(giver_of(bea), "/topic", AT_MS), Outcome)
 
     def test_one_that_is_too_long_or_no_text(self, relay: Relay) -> None:
         for text in ("x" * 512, "a\x1b[2J", "a\nb", "\ud800"):
