@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import lru_cache
 
 _ZWNJ, _ZWJ = "\u200c", "\u200d"
@@ -212,15 +212,6 @@ def _is_sure_boundary(text: str, index: int) -> bool:
     if joins == "flag":
         return _class(before) == "base"
     return joins == "symbol" and before != _ZWJ
-
-
-def graphemes(text: str) -> Iterator[str]:
-    """Yield what a reader takes for one character each: a base and all that joins it."""
-    start = 0
-    while start < len(text):
-        end = next_grapheme(text, start)
-        yield text[start:end]
-        start = end
 
 
 def urls(text: str) -> list[tuple[int, int]]:
