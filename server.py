@@ -235,9 +235,9 @@ class Conn:
             self.end(503, "internal error", now)
         if was_in is not None and events:
             server.wake(was_in.room)
-        self._throttle(now)
+        self._pace(now)
 
-    def _throttle(self, now: float) -> None:
+    def _pace(self, now: float) -> None:
         ready_s = max(self._in_bytes.ready_s(), self._in_messages.ready_s())
         if self._loop.server.is_backlogged and self.seat is not None:
             ready_s = max(ready_s, now + BACKLOG_S)
@@ -920,10 +920,10 @@ class LoopThread:
             self._loop.admit(Pipe(sock, ServerLink(now)), *_address(peer), now)
 
 
-# ------------------------------------------------------------------------------------------- Writer
+# -------------------------------------------------------------------------------------- StoreWriter
 
 
-class Writer:
+class StoreWriter:
     """The one thread that writes the stored log, and then lets the loops show it."""
 
     def __init__(self, server: Server, directory: Path) -> None:
@@ -1076,7 +1076,7 @@ class Orders:
 
     def _run(self) -> None:
         while not self._is_stopping:
-            until_ms = self._operators.deadline_ms()
+            until_ms = self._server.rules.deadline_ms()
             wait_s = None
             if until_ms is not None:
                 wait_s = min(ORDERS_LOOK_S, (until_ms - self._server.at_ms()) / 1_000)
@@ -1106,7 +1106,7 @@ class Orders:
         return True
 
     def _is_due(self) -> bool:
-        until_ms = self._operators.deadline_ms()
+        until_ms = self._server.rules.deadline_ms()
         return until_ms is not None and until_ms <= self._server.at_ms()
 
     def _end_what_is_over(self) -> None:
@@ -1209,7 +1209,7 @@ class Server:
         )
         data = Path(settings.data) if settings.data is not None else None
         self.orders = Orders(self, RulesFile(data / "rules") if data is not None else None, on_stop)
-        self._writer = Writer(self, data) if data is not None else None
+        self._writer = StoreWriter(self, data) if data is not None else None
         self.loops = [Loop(self) for _ in range(settings.threads or _default_threads())]
         self._threads: list[LoopThread] = []
         if self._writer is not None:

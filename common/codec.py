@@ -1,4 +1,4 @@
-"""Reader and Writer: integers, byte strings and text, bounds-checked."""
+"""Decoder and Encoder: integers, byte strings and text, bounds-checked."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import binascii
 from common.errors import ProtocolError
 
 
-class Reader:
+class Decoder:
     """Reads big-endian fields off the front of a byte string.
 
     Every method raises ProtocolError when the field is not there whole.
@@ -63,8 +63,8 @@ class Reader:
             raise ProtocolError("bytes are left over")
 
 
-class Writer:
-    """Collects big-endian fields; each method returns the writer, so that calls chain.
+class Encoder:
+    """Collects big-endian fields; each method returns the encoder, so that calls chain.
 
     An integer too large for its field raises OverflowError: a bug of ours.
     """
@@ -74,28 +74,28 @@ class Writer:
     def __init__(self) -> None:
         self._parts: list[bytes] = []
 
-    def raw(self, data: bytes) -> Writer:
+    def raw(self, data: bytes) -> Encoder:
         """Append bytes as they are."""
         self._parts.append(data)
         return self
 
-    def u8(self, value: int) -> Writer:
+    def u8(self, value: int) -> Encoder:
         """Append one byte."""
         return self.raw(value.to_bytes(1))
 
-    def u16(self, value: int) -> Writer:
+    def u16(self, value: int) -> Encoder:
         """Append two bytes."""
         return self.raw(value.to_bytes(2))
 
-    def u32(self, value: int) -> Writer:
+    def u32(self, value: int) -> Encoder:
         """Append four bytes."""
         return self.raw(value.to_bytes(4))
 
-    def u64(self, value: int) -> Writer:
+    def u64(self, value: int) -> Encoder:
         """Append eight bytes."""
         return self.raw(value.to_bytes(8))
 
-    def padded_text(self, text: str, size: int) -> Writer:
+    def padded_text(self, text: str, size: int) -> Encoder:
         """Append a length byte, the UTF-8 of `text`, and zeros up to `size` bytes."""
         data = text.encode()
         if len(data) > size:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from common import config, files, names, title
 from common.errors import EXIT_INTERRUPTED, FileError, TermchatError, UsageError
 from common.view.output import is_terminal, print_row, say
-from common.view.view import VALUES, Status, View
+from common.view.view import VALUES, Summary, View
 
 if TYPE_CHECKING:  # the thread that dials imports it, once the first frame is drawn
     from common.member.member import Member
@@ -193,7 +193,7 @@ def taken(settings: config.ClientConfig, view: View) -> Iterator[deque[int]]:
             # Whatever breaks here breaks in the loop again, which tells of it.
             with contextlib.suppress(Exception):
                 room = names.room_for_user(settings.room)
-                view.status(Status(room, settings.username, 0, "connecting", 0, ()))
+                view.status(Summary(room, settings.username, 0, "connecting", 0, ()))
                 view.draw(time.monotonic())
                 view.flush()
             yield caught

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from common import names
-from common.codec import Reader, Writer
+from common.codec import Decoder, Encoder
 from common.crypto.hashing import KEY_BYTES, hmac_sha256, label, same, sha256
 from common.crypto.identity import Identity
 from common.crypto.primitives import CARD_KEY_BYTES, SIGNATURE_BYTES, RecipientKey, verify
@@ -71,7 +71,7 @@ def decode(data: bytes, room_id: bytes) -> Card:
     """
     if len(data) != CARD_BYTES:
         raise ProtocolError("a card has the wrong length")
-    reader = Reader(data)
+    reader = Decoder(data)
     session = reader.take(SESSION_BYTES)
     identity = reader.take(KEY_BYTES)
     public = reader.take(CARD_KEY_BYTES)
@@ -104,7 +104,7 @@ def make(
         public: the card key, 1216 bytes.
         secret: 16 bytes, or None where no invite secret is used.
     """
-    writer = Writer().raw(session).raw(identity.public).raw(public)
+    writer = Encoder().raw(session).raw(identity.public).raw(public)
     fields = writer.padded_text(username, names.MAX_NAME_BYTES).bytes()
     fields += _NO_TAG if secret is None else _tag(secret, room_id, fields)
     data = fields + identity.sign(_signed(room_id, fields))

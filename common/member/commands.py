@@ -547,8 +547,8 @@ _OURS: Final = frozenset(command.name for command in COMMANDS)
 # --- From a line to a command.
 
 
-def enter(me: Person, line: str, *, is_literal: bool) -> None:
-    """Do what was typed; is_literal: it was pasted.
+def enter(me: Person, line: str, *, is_pasted: bool) -> None:
+    """Do what was typed; is_pasted: it was pasted.
 
     Raises:
         UsageError: if it cannot be; what somebody was meant to read is back in the input.
@@ -557,34 +557,34 @@ def enter(me: Person, line: str, *, is_literal: bool) -> None:
     if is_secret(line):
         me.view.forget_typed()
     try:
-        command, given = parse(line, is_literal=is_literal)
+        command, given = parse(line, is_pasted=is_pasted)
         command.do(me, *given)
         if not command.keeps_away:
             me.be_back(has_spoken=command.do is say)
     except UsageError:
-        if says(line, is_literal=is_literal):
-            me.view.refill(line, is_literal=is_literal)
+        if says(line, is_pasted=is_pasted):
+            me.view.refill(line, is_pasted=is_pasted)
         raise
 
 
-def parse(line: str, *, is_literal: bool = False) -> Call:
+def parse(line: str, *, is_pasted: bool = False) -> Call:
     """Read what was entered.
 
     Args:
         line: as typed.
-        is_literal: whether it was pasted; then it is never a command, nor if it has several lines.
+        is_pasted: whether it was pasted; then it is never a command, nor if it has several lines.
 
     Raises:
         UsageError: if it is no command, or a wrong one; nothing is to be sent.
     """
     first = _first(line)
     if _is_guarded(first):
-        is_odd = is_literal or not line.startswith("/")
+        is_odd = is_pasted or not line.startswith("/")
         if is_odd or ("\n" in line and not _begins(first, _SAYING)):
             # Not what was typed: a password may be a part of its first word.
             name = first if first in (*PRIVATE, *orders.FORMS) else "A command"
             raise UsageError(f"{name} begins what is typed, on one row. Nothing was sent.")
-    elif is_literal or "\n" in line:
+    elif is_pasted or "\n" in line:
         return Call(SAY, (line.strip("\n"),))
     if line.strip() == "exit":
         return Call(EXIT, ())
@@ -620,12 +620,12 @@ def _password(line: str) -> str:
     return password
 
 
-def says(line: str, *, is_literal: bool = False) -> bool:
+def says(line: str, *, is_pasted: bool = False) -> bool:
     """Tell whether somebody was meant to read this: refused, it must not be lost."""
     first = _first(line)
     if is_secret(first):
         return False
-    is_text = is_literal or not first.startswith("/") or first.startswith("//")
+    is_text = is_pasted or not first.startswith("/") or first.startswith("//")
     return is_text or (first != line.strip() and _begins(first, _SAYING))
 
 

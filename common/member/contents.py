@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from common.codec import Reader, Writer, utf8
+from common.codec import Decoder, Encoder, utf8
 from common.errors import ProtocolError, Unreadable, UsageError
 
 MAX_TEXT_BYTES = 16_384
@@ -83,7 +83,7 @@ def encode(content: Content) -> bytes:
     """
     check(content)
     data = _utf8(content.text)
-    whole = Writer().u8(_NUMBERS[type(content)]).u16(len(data)).raw(data).bytes()
+    whole = Encoder().u8(_NUMBERS[type(content)]).u16(len(data)).raw(data).bytes()
     return whole.ljust(-(-len(whole) // PADDED_BYTES) * PADDED_BYTES, b"\0")
 
 
@@ -98,7 +98,7 @@ def decode(padded: bytes) -> Content | Unsupported:
     Raises:
         Unreadable: if it is malformed, padding included.
     """
-    reader = Reader(padded)
+    reader = Decoder(padded)
     try:
         kind = reader.u8()
         data = reader.take(reader.u16())

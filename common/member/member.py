@@ -58,7 +58,7 @@ from common.member.uplink import (
     address_of,
 )
 from common.term.editor import Action, Submit
-from common.term.prompt import Answer, Reply
+from common.term.prompt import Entered, Reply
 from common.view.view import Outcome, Post, Unsent, View
 from common.wire.link import Opened
 from common.wire.pipe import Sock
@@ -298,8 +298,8 @@ class Member:
         try:
             match outcome:
                 case Submit():
-                    commands.enter(self.person, outcome.text, is_literal=outcome.is_literal)
-                case Answer():
+                    commands.enter(self.person, outcome.text, is_pasted=outcome.is_pasted)
+                case Entered():
                     self.person.answered(outcome.text)
                 case Reply():
                     self.person.answered(None)

@@ -26,7 +26,7 @@ from common.member.policy import Policy
 from common.member.trust import Standing
 from common.member.uplink import Uplink
 from common.term import text
-from common.view.view import Message, Presence, Status, View
+from common.view.view import Message, Presence, Summary, View
 from common.wire.records import MemberId, Reason
 
 RETURN_S = 2.0
@@ -88,7 +88,7 @@ class Narrator:
         self._look_alikes: set[MemberId] = set()
         self._return: tuple[float, float] | None = None
         self._hint = ""
-        self._last_status: Status | None = None
+        self._last_status: Summary | None = None
 
     @property
     def _conversation(self) -> Conversation:
@@ -296,7 +296,7 @@ class Narrator:
         changed = tuple(
             peer.name for peer in conversation.peers.values() if peer.standing is Standing.CHANGED
         )
-        status = Status(
+        status = Summary(
             names.room_for_user(conversation.room),
             conversation.username,
             conversation.members,

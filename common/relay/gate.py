@@ -185,7 +185,7 @@ class Gate:
                 self._rooms[hello.room] = self._make_room(hello.room)
             if held is not None:
                 # Only now, or a room would end with the one member that is replaced in it.
-                self._forget(key, held)
+                self._free(key, held)
             seat = Seat(card, self._rooms[hello.room], holder)
             self._hold(key, seat)
             return seat, held
@@ -203,13 +203,13 @@ class Gate:
         with self._lock:
             key = names.key(seat.username)
             if self._held.get(key) is seat:
-                self._forget(key, seat)
+                self._free(key, seat)
 
     def _hold(self, key: str, seat: Seat) -> None:
         self._held[key] = seat
         self._sessions.add(seat.session)
 
-    def _forget(self, key: str, seat: Seat) -> None:
+    def _free(self, key: str, seat: Seat) -> None:
         del self._held[key]
         self._departed[key] = Known(seat.card.identity, seat.username)
         self._departed.move_to_end(key)

@@ -402,20 +402,11 @@ class Operators:
 
     # --- Time.
 
-    def deadline_ms(self) -> int | None:
-        """Return when the next ban or mute ends, by the wall clock."""
-        times = [ban.until_ms for ban in self._rules.bans]
-        times += [mute.until_ms for mute in self._rules.muted.values()]
-        return min((at for at in times if at < FOREVER_MS), default=None)
-
     def tick(self, at_ms: int) -> list[str]:
         """End what is over, and keep what has changed; return rows for the console."""
-        rules = self._rules
-        bans = [ban for ban in rules.bans if ban.until_ms <= at_ms]
-        muted = [who for who, mute in rules.muted.items() if mute.until_ms <= at_ms]
-        rules.lift(bans)
+        bans, mutes = self._rules.end(at_ms)
         rows = [f"The ban of {ban.name or ban.fingerprint} is over." for ban in bans]
-        rows += [f"{rules.muted.pop(identity).name} may speak again." for identity in muted]
+        rows += [f"{mute.name} may speak again." for mute in mutes]
         return [*rows, *self._keep()]
 
     _DO: ClassVar[dict[str, Callable[[Operators, Giver, Order, int], list[str]]]] = {

@@ -137,6 +137,19 @@ class Rules:
             if ban.identity is not None:
                 self.removed.pop(ban.identity, None)
 
+    def deadline_ms(self) -> int | None:
+        """Return when the next ban or mute ends, by the wall clock."""
+        times = [ban.until_ms for ban in self.bans]
+        times += [mute.until_ms for mute in self.muted.values()]
+        return min((at for at in times if at < FOREVER_MS), default=None)
+
+    def end(self, at_ms: int) -> tuple[list[Ban], list[Mute]]:
+        """End, and return, the bans and mutes whose time is over."""
+        bans = [ban for ban in self.bans if ban.until_ms <= at_ms]
+        self.lift(bans)
+        muted = [who for who, mute in self.muted.items() if mute.until_ms <= at_ms]
+        return bans, [self.muted.pop(who) for who in muted]
+
 
 class RulesFile:
     """Where rules outlive the relay."""

@@ -22,7 +22,7 @@ class _Edit(NamedTuple):
     removed: str
     inserted: str
     cursor: int
-    is_literal: bool
+    is_pasted: bool
 
 
 class Layout(NamedTuple):
@@ -36,13 +36,13 @@ class Layout(NamedTuple):
 class Draft:
     """The text in the input, and the cursor: an index into it, between graphemes.
 
-    is_literal: the first character was pasted, so the text is no command, whatever it says.
+    is_pasted: the first character was pasted, so the text is no command, whatever it says.
     """
 
     def __init__(self) -> None:
         self.text = ""
         self.cursor = 0
-        self.is_literal = False
+        self.is_pasted = False
         self.size_bytes = 0
         self._edits: deque[_Edit] = deque(maxlen=_UNDO_STEPS)
         self._rows = Rows(80)
@@ -59,7 +59,7 @@ class Draft:
         has_room = _size(new) <= room
         if not has_room:
             new = new.encode()[:room].decode("utf-8", "ignore")
-        edit = _Edit(start, removed, new, self.cursor, self.is_literal)
+        edit = _Edit(start, removed, new, self.cursor, self.is_pasted)
         if joins and self._edits and not removed:
             last = self._edits[-1]
             if last.start + len(last.inserted) == start:
@@ -67,14 +67,14 @@ class Draft:
                 edit = last._replace(inserted=last.inserted + new)
         self._edits.append(edit)
         if start == end == 0 and new:
-            self.is_literal = is_pasted
+            self.is_pasted = is_pasted
         self._put(start, end, new)
         self.cursor = self._settled(start + len(new))
         return has_room
 
     def address(self, sources: Callable[[], Sources]) -> None:
         """Let a typed `/r ` show whom it answers, before anything is said to them."""
-        if self.text.startswith("/r ") and self.cursor > 2 and not self.is_literal:
+        if self.text.startswith("/r ") and self.cursor > 2 and not self.is_pasted:
             name = clean(sources().reply_to, multiline=False)
             if name:
                 behind = len(self.text) - self.cursor
@@ -86,13 +86,13 @@ class Draft:
         if self._edits:
             edit = self._edits.pop()
             self._put(edit.start, edit.start + len(edit.inserted), edit.removed)
-            self.cursor, self.is_literal = edit.cursor, edit.is_literal
+            self.cursor, self.is_pasted = edit.cursor, edit.is_pasted
 
     def reset(self) -> None:
         """Empty the draft and forget its edits."""
         self._put(0, len(self.text), "")
         self._edits.clear()
-        self.cursor, self.is_literal = 0, False
+        self.cursor, self.is_pasted = 0, False
 
     def last_inserted(self) -> str:
         """Return what the last edit put in."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from common.term.complete import Completion, Sources, complete
 from common.term.draft import DRAFT_BYTES, Draft, Layout, Rows, is_wordly
-from common.term.keys import Focus, Key, KeyEvent, Paste, Text, Wheel
+from common.term.keys import Focus, Key, KeyEvent, Paste, Typed, Wheel
 from common.term.text import boundary, clean, cut, displayed, next_grapheme
 
 MESSAGE_BYTES = 16384  # what one message holds: UX.md 2
@@ -47,11 +47,11 @@ class Action(Enum):
 class Submit(NamedTuple):
     """A line was entered.
 
-    is_literal: it was pasted, so it is no command whatever it says.
+    is_pasted: it was pasted, so it is no command whatever it says.
     """
 
     text: str
-    is_literal: bool
+    is_pasted: bool
 
 
 class Scroll(NamedTuple):
@@ -96,7 +96,7 @@ class _Line(NamedTuple):
     """A text with the way it came: in history, or killed."""
 
     text: str
-    is_literal: bool
+    is_pasted: bool
 
 
 class _Search(NamedTuple):
@@ -188,7 +188,7 @@ class Editor:
         if self._search and (not isinstance(event, Key) or event.name not in _ACTIONS):
             return self._search_by(self._search, event)
         match event:
-            case Text(text):
+            case Typed(text):
                 self._type(clean(text))
             case Paste(text, is_cut):
                 self._paste(clean(text), is_cut=is_cut)
@@ -201,10 +201,10 @@ class Editor:
                 self._now = self._last
         return None
 
-    def fill(self, text: str, *, is_literal: bool = False) -> None:
+    def fill(self, text: str, *, is_pasted: bool = False) -> None:
         """Put another text in the place of the draft, as one step that can be undone."""
         self._search = None
-        self._recall(_Line(clean(text), is_literal))
+        self._recall(_Line(clean(text), is_pasted))
 
     def forget(self) -> None:
         """Forget what was entered last."""
@@ -278,16 +278,16 @@ class Editor:
             limit, size = _kb(MESSAGE_BYTES), _kb(size_bytes)
             self.notice = f"{limit} is the limit, this is {size}. Nothing was sent."
             return None
-        is_literal = draft.is_literal
+        is_pasted = draft.is_pasted
         is_blank = not displayed(text).strip()
         draft.reset()
         self._walk = []
         if is_blank:
             return None
-        line = _Line(text, is_literal)
+        line = _Line(text, is_pasted)
         if not self._history or self._history[-1] != line:
             self._history.append(line)
-        return Submit(text, is_literal)
+        return Submit(text, is_pasted)
 
     def _end(self) -> Outcome | None:
         if not self.text:
@@ -304,7 +304,7 @@ class Editor:
     def _clear_or_quit(self) -> Outcome | None:
         if not self.text:
             return Action.QUIT
-        self._kills.append(_Line(self.text, self._draft.is_literal))
+        self._kills.append(_Line(self.text, self._draft.is_pasted))
         self._walk = []
         self._put(0, len(self.text), "")
         return None
@@ -323,7 +323,7 @@ class Editor:
         start, end = sorted((self.cursor, to))
         if start == end:
             return
-        killed = _Line(self.text[start:end], self._draft.is_literal and start == 0)
+        killed = _Line(self.text[start:end], self._draft.is_pasted and start == 0)
         if self._last is _Kind.KILLED and self._kills:
             before = self._kills.pop()
             first, second = (killed, before) if to < self.cursor else (before, killed)
@@ -335,7 +335,7 @@ class Editor:
     def _yank(self) -> None:
         if self._kills:
             line = self._kills[-1]
-            self._put(self.cursor, self.cursor, line.text, is_pasted=line.is_literal)
+            self._put(self.cursor, self.cursor, line.text, is_pasted=line.is_pasted)
             self._now = _Kind.YANKED
 
     def _rotate(self) -> None:
@@ -362,16 +362,16 @@ class Editor:
             self._go(place)
             return
         if not self._walk:
-            self._walk = [*self._history, _Line("", is_literal=False)]
+            self._walk = [*self._history, _Line("", is_pasted=False)]
             self._walk_at = len(self._walk) - 1
         if 0 <= self._walk_at + step < len(self._walk):
-            self._walk[self._walk_at] = _Line(self.text, self._draft.is_literal)
+            self._walk[self._walk_at] = _Line(self.text, self._draft.is_pasted)
             self._walk_at += step
             self._recall(self._walk[self._walk_at])
 
     def _recall(self, line: _Line) -> None:
         self._put(0, len(self.text), line.text)
-        self._draft.is_literal = line.is_literal
+        self._draft.is_pasted = line.is_pasted
 
     def _complete(self, step: int) -> None:
         if self._last is _Kind.COMPLETED:
@@ -408,7 +408,7 @@ class Editor:
 
     def _search_by(self, search: _Search, event: KeyEvent) -> Outcome | None:
         match event:
-            case Text(text) | Paste(text):
+            case Typed(text) | Paste(text):
                 query = (search.query + clean(text, multiline=False))[:_QUERY]
                 self._find(query, min(search.at + 1, len(self._history)))
             case Key("backspace"):

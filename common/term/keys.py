@@ -18,7 +18,7 @@ _TYPED_BYTES = 16
 PASTE_LIMIT_BYTES = 65536
 
 
-class Text(NamedTuple):
+class Typed(NamedTuple):
     """Typed characters: none of the C0 controls, but not clean yet."""
 
     text: str
@@ -56,7 +56,7 @@ class Focus(NamedTuple):
     is_gained: bool
 
 
-KeyEvent = Text | Key | Paste | Wheel | Focus
+KeyEvent = Typed | Key | Paste | Wheel | Focus
 
 _ESC, _ESCAPES = Key("esc"), b"\x1b\x1b\x1b"
 _PASTE_BEGINS, _PASTE_ENDS = b"\x1b[200~", b"\x1b[201~"
@@ -194,7 +194,7 @@ class Keys:
 
     def _text(self, text: str, now: float, *, is_paste: bool) -> KeyEvent:
         # What stands behind an end marker in the clipboard itself is no typing.
-        return Paste(text) if is_paste or now < self._tail_until else Text(text)
+        return Paste(text) if is_paste or now < self._tail_until else Typed(text)
 
     def _key(self, name: str, now: float) -> Key:
         return Key("ctrl-j" if name == "enter" and now < self._tail_until else name)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from common.term.complete import Sources
 from common.term.draft import Draft, Layout
-from common.term.keys import Key, KeyEvent, Paste, Text
+from common.term.keys import Key, KeyEvent, Paste, Typed
 from common.term.text import clean
 
 
@@ -20,11 +20,11 @@ class Reply(Enum):
     ENDED = auto()
 
 
-class Answer(NamedTuple):
-    """What was entered; is_literal: it was pasted, so it is no command."""
+class Entered(NamedTuple):
+    """What was entered; is_pasted: it was pasted, so it is no command."""
 
     text: str
-    is_literal: bool
+    is_pasted: bool
 
 
 class Prompt:
@@ -40,17 +40,17 @@ class Prompt:
         """What was typed so far."""
         return self._draft.text
 
-    def apply(self, event: KeyEvent) -> Answer | Reply | None:
+    def apply(self, event: KeyEvent) -> Entered | Reply | None:
         """Carry out a key."""
         draft = self._draft
         match event:
-            case Text(text):
+            case Typed(text):
                 draft.put(draft.cursor, draft.cursor, clean(text))
             case Paste(text):
                 kept = clean(text, multiline=not self.is_hidden)
                 draft.put(draft.cursor, draft.cursor, kept, is_pasted=True)
             case Key("enter" | "ctrl-j"):
-                answer = Answer(draft.text, draft.is_literal)
+                answer = Entered(draft.text, draft.is_pasted)
                 draft.reset()
                 return answer
             case Key("backspace"):
@@ -68,10 +68,10 @@ class Prompt:
                 pass
         return None
 
-    def fill(self, content: str, *, is_literal: bool) -> None:
+    def fill(self, content: str, *, is_pasted: bool) -> None:
         """Put a text back that was refused, unless another was begun."""
         if not self._draft.text:
-            self._draft.put(0, 0, content, is_pasted=is_literal)
+            self._draft.put(0, 0, content, is_pasted=is_pasted)
 
     def address(self, sources: Callable[[], Sources]) -> None:
         """Let a typed `/r ` show whom it answers."""

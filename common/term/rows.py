@@ -70,7 +70,7 @@ class Span(NamedTuple):
 Row = tuple[Span, ...]
 
 
-class Kind(Enum):
+class EntryKind(Enum):
     """What an entry of the history is."""
 
     SAY = auto()
@@ -109,7 +109,7 @@ class Entry:
 
     __slots__ = ("kind", "mark", "minute", "text", "who")
 
-    def __init__(self, minute: int, who: Who, kind: Kind, mark: Mark, text: str) -> None:
+    def __init__(self, minute: int, who: Who, kind: EntryKind, mark: Mark, text: str) -> None:
         self.minute = minute
         self.who = who
         self.kind = kind
@@ -211,22 +211,22 @@ def _head(entry: Entry, time: struct_time, look: Look) -> tuple[Row, str, int]:
     is_loud = entry.mark in (Mark.MENTION, Mark.DIRECT, Mark.LOOK_ALIKE)
     mark = Span(entry.mark.value, BOLD if is_loud else PLAIN)
     match entry.kind:
-        case Kind.BARE:
+        case EntryKind.BARE:
             return (), "", 0
-        case Kind.NOTICE | Kind.WARNING:
-            is_warning = entry.kind is Kind.WARNING
+        case EntryKind.NOTICE | EntryKind.WARNING:
+            is_warning = entry.kind is EntryKind.WARNING
             sign = Span("!!", _warning(look)) if is_warning else Span("--", DIM)
             if is_wide:
                 return (*clock, sign, Span("  ")), "", _NOTICE_CELLS
             return (sign, Span(" ")), "", _NARROW_INDENT
-        case Kind.ACTION:
+        case EntryKind.ACTION:
             # A name never reaches into the gap, so no name can pass for this star.
             star = Span(" " * (1 + name_cells) + "* " if is_wide else "* ")
             return (*clock, mark, star), f"{name} ", indent
-        case Kind.SAY if is_wide:
+        case EntryKind.SAY if is_wide:
             pad = Span(" " * (1 + name_cells - width(name)))
             return (*clock, mark, pad, Span(name, entry.who.style), Span("  ")), "", indent
-        case Kind.SAY:
+        case EntryKind.SAY:
             return (mark,), f"{name}: ", indent
 
 
@@ -239,7 +239,7 @@ def _ranges(entry: Entry, body: str, begin: int, look: Look) -> list[tuple[int, 
     ranges = [(start, end, _UNDERLINE) for start, end in urls(body) if start >= begin]
     if begin:
         ranges.append((0, len(body[:begin].rstrip(": ")), entry.who.style))
-    if entry.kind is Kind.WARNING:
+    if entry.kind is EntryKind.WARNING:
         ranges.append((0, len(body), _warning(look)))
     if look.found:
         style = _FOUND_NOW if look.is_current else _FOUND

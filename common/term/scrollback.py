@@ -14,7 +14,7 @@ from common.term.rows import (
     LEAST_COLUMNS,
     NOBODY,
     Entry,
-    Kind,
+    EntryKind,
     Look,
     Mark,
     Row,
@@ -38,10 +38,10 @@ _PEOPLE = 4096
 _WAITING_S = 10.0
 _FOLD_MS = 60_000
 _ABSENT_S = 300.0
-_COPIED = (Kind.SAY, Kind.ACTION, Kind.BARE)
+_COPIED = (EntryKind.SAY, EntryKind.ACTION, EntryKind.BARE)
 
 
-class Line(NamedTuple):
+class Shown(NamedTuple):
     """What is shown as one entry; nothing of it needs to be clean.
 
     at_ms: wall clock. identity: chooses the colour of the name. is_own: said by this client.
@@ -49,7 +49,7 @@ class Line(NamedTuple):
 
     at_ms: int
     text: str
-    kind: Kind = Kind.SAY
+    kind: EntryKind = EntryKind.SAY
     name: str = ""
     identity: bytes = b""
     mark: Mark = Mark.NONE
@@ -120,7 +120,7 @@ class Scrollback:
 
     # What comes in.
 
-    def push(self, line: Line, now: float) -> int:
+    def push(self, line: Shown, now: float) -> int:
         """Add an entry and return its number."""
         if self._key_at is None:
             self._key_at = now
@@ -130,7 +130,7 @@ class Scrollback:
         if self._anchor and self._anchor.number >= number:
             self._anchor = _Anchor(self._anchor.number + 1, self._anchor.below_rows)
         self._entries.append(self._entry(line))
-        is_said = line.kind in (Kind.SAY, Kind.ACTION)
+        is_said = line.kind in (EntryKind.SAY, EntryKind.ACTION)
         if is_said and not line.is_own:
             self._arrived(number, line.mark, now)
         return number
@@ -141,7 +141,7 @@ class Scrollback:
             self._entries[number - self._first].text = clean(text)
             self._cache.pop(number, None)
 
-    def presence(self, is_coming: bool, line: Line, now: float, *, here: int) -> None:
+    def presence(self, is_coming: bool, line: Shown, now: float, *, here: int) -> None:
         """Add that a person came or left; who was gone for a moment has one row for both.
 
         line: a notice with the person's name and identity: another identity is another person.
@@ -163,12 +163,12 @@ class Scrollback:
         if not is_coming:
             self._comings[who] = _Coming(number, line.at_ms)
 
-    def pend(self, key: int, line: Line, now: float) -> None:
+    def pend(self, key: int, line: Shown, now: float) -> None:
         """Show an own line that is on its way, at the bottom, and go there."""
         self._pending.append(_Pending(key, self._entry(line), now))
         self.newest()
 
-    def echo(self, key: int, line: Line, now: float) -> int:
+    def echo(self, key: int, line: Shown, now: float) -> int:
         """Move an own line to its place in the log: here, at the end of it."""
         self.unpend(key)
         return self.push(line, now)
@@ -202,14 +202,14 @@ class Scrollback:
         for pending in self._pending:
             pending.is_waiting = now - pending.since >= _WAITING_S
 
-    def _entry(self, line: Line) -> Entry:
+    def _entry(self, line: Shown) -> Entry:
         minute = line.at_ms // 60_000
         # Neighbours share what is equal: each int and each Who would cost as much as a short text.
         if self._entries and self._entries[-1].minute == minute:
             minute = self._entries[-1].minute
         return Entry(minute, self._who(line), line.kind, line.mark, clean(line.text))
 
-    def _who(self, line: Line) -> Who:
+    def _who(self, line: Shown) -> Who:
         if not line.name:
             return NOBODY
         key = (line.name, line.identity, line.is_own)
@@ -482,11 +482,11 @@ class Scrollback:
         return [self._copied(entry, with_names=with_names) for entry in reversed(chosen)]
 
     def _copied(self, entry: Entry, *, with_names: bool) -> str:
-        text = f"* {entry.who.name} {entry.text}" if entry.kind is Kind.ACTION else entry.text
-        if not with_names or entry.kind is Kind.BARE:
+        text = f"* {entry.who.name} {entry.text}" if entry.kind is EntryKind.ACTION else entry.text
+        if not with_names or entry.kind is EntryKind.BARE:
             return text
         time = self._time(entry)
-        name = "" if entry.kind is Kind.ACTION else f"{entry.who.name}: "
+        name = "" if entry.kind is EntryKind.ACTION else f"{entry.who.name}: "
         return f"{time.tm_hour:02}:{time.tm_min:02} {name}{text}"
 
     def urls(self, count: int) -> list[str]:

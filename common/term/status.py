@@ -17,7 +17,7 @@ _LOUD = Style(bold=True, reverse=True)
 _LOUD_FIELDS = ("changed", "warning", "notice")
 
 
-class Status(NamedTuple):
+class StatusRow(NamedTuple):
     """What the status row may say; nothing of it needs to be clean.
 
     state: a word or sentence, empty when live. here: members, 0 if unknown. changed: whose identity
@@ -38,7 +38,7 @@ class Status(NamedTuple):
     hint: str = ""
 
 
-def status_row(status: Status, columns: int) -> Row:
+def status_row(status: StatusRow, columns: int) -> Row:
     """Return the status row, exactly as wide as the screen."""
     said = {
         name: displayed(clean(text, multiline=False)) for name, text in _fields(status, columns)
@@ -56,7 +56,7 @@ def status_row(status: Status, columns: int) -> Row:
     return (Span(" ", REVERSE), *left, Span(" " * gap, REVERSE), *right) if columns > 0 else ()
 
 
-def _fields(status: Status, columns: int) -> Iterator[tuple[str, str]]:
+def _fields(status: StatusRow, columns: int) -> Iterator[tuple[str, str]]:
     end = " (End)" if columns >= WIDE_COLUMNS else ""
     names = ", ".join(status.changed)
     keys = "key" if len(status.changed) == 1 else "keys"

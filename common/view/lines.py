@@ -13,9 +13,9 @@ from common.term import text
 from common.term.attention import mentions
 from common.term.editor import Action, Submit
 from common.term.keys import KeyEvent, Keys
-from common.term.prompt import Answer, Prompt, Reply
+from common.term.prompt import Entered, Prompt, Reply
 from common.view.output import Output, is_terminal
-from common.view.view import Message, Outcome, Presence, Status, View
+from common.view.view import Message, Outcome, Presence, Summary, View
 
 try:
     import termios
@@ -99,9 +99,9 @@ class Lines(View):
             content = line.decode("utf-8", "replace").rstrip("\r")
             if self._question is not None:
                 self._question = None
-                yield Answer(content, is_literal=False)
+                yield Entered(content, is_pasted=False)
             elif content.strip():
-                yield Submit(text.clean(content), is_literal=False)
+                yield Submit(text.clean(content), is_pasted=False)
             else:
                 yield Action.ENTER
 
@@ -112,7 +112,7 @@ class Lines(View):
             if prompt is self._input:
                 prompt.address(self.sources)
             self._typed_at_s = now
-            if isinstance(reply, Answer):
+            if isinstance(reply, Entered):
                 self._echo(reply.text)
                 self._write("\n")
                 self._shown = ""
@@ -120,7 +120,7 @@ class Lines(View):
                 if self._question is not None:
                     yield reply
                 elif reply.text.strip():
-                    yield Submit(reply.text, reply.is_literal)
+                    yield Submit(reply.text, reply.is_pasted)
                 else:
                     yield Action.ENTER
                 continue
@@ -162,10 +162,10 @@ class Lines(View):
         if is_for_us and not message.is_own:
             self.on_call(message.name, self._now)
 
-    def refill(self, content: str, *, is_literal: bool) -> None:
+    def refill(self, content: str, *, is_pasted: bool) -> None:
         """Put a text back that was not sent, unless it came from a pipe."""
         if self._is_terminal:
-            self._input.fill(content, is_literal=is_literal)
+            self._input.fill(content, is_pasted=is_pasted)
             if self._question is None:
                 self._echo()
 
@@ -193,7 +193,7 @@ class Lines(View):
         """Show a row without time or mark."""
         self._row(content)
 
-    def status(self, told: Status) -> None:
+    def status(self, told: Summary) -> None:
         """Note our name; what changes is told in rows."""
         self._name = told.name
 

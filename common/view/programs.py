@@ -14,11 +14,11 @@ from collections.abc import Iterator
 
 from common.term import text
 from common.term.editor import Action
-from common.term.prompt import Answer, Prompt, Reply
+from common.term.prompt import Entered, Prompt, Reply
 from common.view.lines import row_of
 from common.view.output import Output, say
 from common.view.stdin import Feed
-from common.view.view import Message, Outcome, Presence, Status, View
+from common.view.view import Message, Outcome, Presence, Summary, View
 
 
 class Programs(View):
@@ -64,7 +64,7 @@ class Programs(View):
 
         handler = signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
-            self._replies.append(Answer(getpass.getpass(prompt.question), is_literal=False))
+            self._replies.append(Entered(getpass.getpass(prompt.question), is_pasted=False))
         except (EOFError, KeyboardInterrupt, OSError):
             self._replies.append(Reply.ENDED)
         finally:
@@ -160,7 +160,7 @@ class Programs(View):
         """Note that what nobody reads soon is not wanted any more."""
         self._is_hurried = True
 
-    def status(self, told: Status) -> None:
+    def status(self, told: Summary) -> None:
         """Note our name, which direct messages are to."""
         self._name = told.name
 

@@ -23,12 +23,11 @@ from common.term import attention, text
 from common.term.editor import Action, Editor, Scroll, Submit
 from common.term.keys import Focus, KeyEvent, Keys
 from common.term.prompt import Prompt
-from common.term.rows import LEAST_COLUMNS, Kind, Mark, Row, Span, Style
-from common.term.scrollback import Line, Scrollback
-from common.term.status import Status as StatusRow
-from common.term.status import status_row
+from common.term.rows import LEAST_COLUMNS, EntryKind, Mark, Row, Span, Style
+from common.term.scrollback import Scrollback, Shown
+from common.term.status import StatusRow, status_row
 from common.view.output import Output
-from common.view.view import Message, Outcome, Presence, Status, View
+from common.view.view import Message, Outcome, Presence, Summary, View
 
 READ_BYTES: Final = 64 * 1024
 FRAME_S: Final = 1 / 30
@@ -100,7 +99,7 @@ class Screen(View):
         self._editor = Editor(lambda: self.sources())
         self._question: Prompt | None = None
         self._history = Scrollback(time.localtime, 0)
-        self._status = Status("", "", 0, "connecting", 0, ())
+        self._status = Summary("", "", 0, "connecting", 0, ())
         self._bell, self._call = attention.Alarm(), attention.Alarm()
         self._is_focused: bool | None = None
         self._title = ""
@@ -460,15 +459,15 @@ class Screen(View):
         """Keep what was entered last out of the input history."""
         self._editor.forget()
 
-    def refill(self, content: str, *, is_literal: bool) -> None:
+    def refill(self, content: str, *, is_pasted: bool) -> None:
         """Put a text back that was not sent, unless another was begun."""
         if not self._editor.text:
-            self._editor.fill(content, is_literal=is_literal)
+            self._editor.fill(content, is_pasted=is_pasted)
             self._is_input_dirty = True
 
     def notice(self, content: str, at_ms: int) -> None:
         """Show a notice."""
-        self._push(Line(at_ms, content, Kind.NOTICE))
+        self._push(Shown(at_ms, content, EntryKind.NOTICE))
 
     def tell(self, content: str, at_ms: int) -> None:
         """Show what a command came to nothing for: in the status row too, the view may be away."""
@@ -484,24 +483,24 @@ class Screen(View):
 
     def warn(self, content: str, at_ms: int) -> None:
         """Show a warning."""
-        self._push(Line(at_ms, content, Kind.WARNING))
+        self._push(Shown(at_ms, content, EntryKind.WARNING))
 
     def plain(self, content: str, at_ms: int) -> None:
         """Show a row of nothing but text, to be copied."""
-        self._push(Line(at_ms, content, Kind.BARE))
+        self._push(Shown(at_ms, content, EntryKind.BARE))
 
-    def _push(self, line: Line) -> None:
+    def _push(self, line: Shown) -> None:
         self._history.push(line, self._now)
         self._is_history_dirty = True
 
     def moved(self, change: Presence) -> None:
         """Show that somebody came or left, folded with what they did a moment ago."""
         if self.options.joins == "on":
-            line = Line(change.at_ms, change.text, Kind.NOTICE, change.name, change.identity)
+            line = Shown(change.at_ms, change.text, EntryKind.NOTICE, change.name, change.identity)
             self._history.presence(change.is_coming, line, self._now, here=change.here)
             self._is_history_dirty = True
 
-    def status(self, told: Status) -> None:
+    def status(self, told: Summary) -> None:
         """Show where we stand."""
         self._status = told
         self._is_input_dirty = True
@@ -636,13 +635,13 @@ class Screen(View):
         return len(self._output)
 
 
-def _line(message: Message, mark: Mark) -> Line:
+def _line(message: Message, mark: Mark) -> Shown:
     is_action = message.text.startswith("/me ")
     to = f"to {message.to or 'you'}: " if message.is_direct or message.to else ""
-    return Line(
+    return Shown(
         message.at_ms,
         to + (message.text[4:] if is_action else message.text),
-        Kind.ACTION if is_action else Kind.SAY,
+        EntryKind.ACTION if is_action else EntryKind.SAY,
         message.name,
         message.identity,
         mark,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from common.errors import UsageError
 from common.term.complete import Sources
 from common.term.editor import Action, Submit
-from common.term.prompt import Answer, Prompt, Reply
+from common.term.prompt import Entered, Prompt, Reply
 from common.view.output import is_terminal
 
 
@@ -52,7 +52,7 @@ class Presence(NamedTuple):
     seq: int = 0
 
 
-class Status(NamedTuple):
+class Summary(NamedTuple):
     """What the status row tells.
 
     Attributes:
@@ -112,7 +112,7 @@ class Unsent(NamedTuple):
     why: str
 
 
-Outcome = Action | Submit | Answer | Reply | Post | Unsent
+Outcome = Action | Submit | Entered | Reply | Post | Unsent
 
 
 class View:
@@ -187,7 +187,7 @@ class View:
     def forget_typed(self) -> None:
         """Keep what was entered last out of the input history."""
 
-    def refill(self, content: str, *, is_literal: bool) -> None:
+    def refill(self, content: str, *, is_pasted: bool) -> None:
         """Put a text back that was not sent, unless another was begun."""
 
     # --- Output.
@@ -220,7 +220,7 @@ class View:
     def plain(self, content: str, at_ms: int) -> None:
         """Show a row of nothing but text."""
 
-    def status(self, told: Status) -> None:
+    def status(self, told: Summary) -> None:
         """Show where we stand."""
 
     # --- History.

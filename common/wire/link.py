@@ -33,7 +33,7 @@ from common.wire.records import (
     MAX_FRAME_BYTES,
     MAX_PLAINTEXT_BYTES,
     Delivered,
-    Failure,
+    Error,
     Hello,
     Kind,
     Sent,
@@ -478,7 +478,7 @@ class ServerLink(_Link):
         """Say why in an ERROR record and close; status 0 is a goodbye: no ERROR, code 1000."""
         if self.state is State.OPEN:
             if status:
-                body = Failure(status, text).encode()
+                body = Error(status, text).encode()
                 self._queue(records.from_relay(Kind.ERROR, body).encode())
             self._close_frame(status, now)
 
@@ -601,7 +601,7 @@ class ClientLink(_Link):
         for plaintext in self._open_frames(data, now):
             for record in map(records.decode_delivered, records.split(plaintext)):
                 if record.kind is Kind.ERROR:
-                    failure = Failure.decode(record.body)
+                    failure = Error.decode(record.body)
                     refused = Refused(failure.status, failure.text, authentic=True)
                     found.append(Closed(refused, f"ERROR {failure.status}"))
                     self._close_frame(0, now)

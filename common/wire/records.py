@@ -14,7 +14,7 @@ from enum import IntEnum
 from typing import NamedTuple, NewType
 
 from common import names
-from common.codec import Reader, Writer, utf8
+from common.codec import Decoder, Encoder, utf8
 from common.errors import ProtocolError, UsageError
 
 Seq = NewType("Seq", int)
@@ -242,7 +242,7 @@ class Hello(NamedTuple):
 
     def encode(self) -> bytes:
         """Return 146 bytes."""
-        writer = Writer().raw(self.session).raw(self.identity)
+        writer = Encoder().raw(self.session).raw(self.identity)
         writer.padded_text(self.room, names.MAX_ROOM_BYTES)
         return writer.padded_text(self.username, names.MAX_NAME_BYTES).bytes()
 
@@ -253,7 +253,7 @@ class Hello(NamedTuple):
         Raises:
             ProtocolError: on a wrong length, padding or name (400).
         """
-        reader = Reader(data)
+        reader = Decoder(data)
         session, identity = reader.take(SESSION_BYTES), reader.take(IDENTITY_BYTES)
         room = reader.padded_text(names.MAX_ROOM_BYTES)
         username = reader.padded_text(names.MAX_NAME_BYTES)
@@ -282,7 +282,7 @@ class Join(NamedTuple):
 
     def encode(self) -> bytes:
         """Return the body."""
-        writer = Writer().raw(self.auth).raw(self.log_id).u64(self.room_seq).u64(self.mail_seq)
+        writer = Encoder().raw(self.auth).raw(self.log_id).u64(self.room_seq).u64(self.mail_seq)
         return writer.raw(self.card).bytes()
 
     @classmethod
@@ -292,7 +292,7 @@ class Join(NamedTuple):
         Raises:
             ProtocolError: on a wrong length, or a fresh JOIN that names seqs.
         """
-        reader = Reader(body)
+        reader = Decoder(body)
         auth, log_id = reader.take(AUTH_BYTES), reader.take(LOG_ID_BYTES)
         join = cls(auth, log_id, Seq(reader.u64()), Seq(reader.u64()), reader.take(CARD_BYTES))
         reader.end()
@@ -319,7 +319,7 @@ class Welcome:
 
     def encode(self) -> bytes:
         """Return the body."""
-        writer = Writer().raw(self.log_id).u32(self.number).u8(self.resumed).u64(self.room_seq)
+        writer = Encoder().raw(self.log_id).u32(self.number).u8(self.resumed).u64(self.room_seq)
         return writer.raw(self.h).u16(self.count).bytes()
 
     @classmethod
@@ -329,7 +329,7 @@ class Welcome:
         Raises:
             ProtocolError: on a wrong length or a flag that is neither 0 nor 1.
         """
-        reader = Reader(body)
+        reader = Decoder(body)
         log_id, number, resumed = reader.take(LOG_ID_BYTES), reader.u32(), reader.u8()
         seq, h, count = reader.u64(), reader.take(HASH_BYTES), reader.u16()
         reader.end()
@@ -346,7 +346,7 @@ class Member(NamedTuple):
 
     def encode(self) -> bytes:
         """Return the body."""
-        return Writer().u32(self.number).raw(self.card).bytes()
+        return Encoder().u32(self.number).raw(self.card).bytes()
 
     @classmethod
     def decode(cls, body: bytes) -> Member:
@@ -355,13 +355,13 @@ class Member(NamedTuple):
         Raises:
             ProtocolError: on a wrong length.
         """
-        reader = Reader(body)
+        reader = Decoder(body)
         member = cls(MemberId(reader.u32()), reader.take(CARD_BYTES))
         reader.end()
         return member
 
 
-class Failure(NamedTuple):
+class Error(NamedTuple):
     """The body of ERROR: why the relay ends the connection (PROTOCOL.md 3.3)."""
 
     status: int
@@ -369,16 +369,16 @@ class Failure(NamedTuple):
 
     def encode(self) -> bytes:
         """Return the body, the text cut to what it may hold."""
-        return Writer().u16(self.status).raw(cut_utf8(self.text, MAX_ERROR_BYTES)).bytes()
+        return Encoder().u16(self.status).raw(cut_utf8(self.text, MAX_ERROR_BYTES)).bytes()
 
     @classmethod
-    def decode(cls, body: bytes) -> Failure:
+    def decode(cls, body: bytes) -> Error:
         """Decode the body.
 
         Raises:
             ProtocolError: if the text is not UTF-8.
         """
-        reader = Reader(body)
+        reader = Decoder(body)
         return cls(reader.u16(), utf8(reader.rest()))
 
 
@@ -394,7 +394,7 @@ class Command(NamedTuple):
 
     def encode(self) -> bytes:
         """Return the body."""
-        return Writer().u32(self.order).raw(self.text.encode("utf-8", "replace")).bytes()
+        return Encoder().u32(self.order).raw(self.text.encode("utf-8", "replace")).bytes()
 
     @classmethod
     def decode(cls, body: bytes) -> Command:
@@ -403,7 +403,7 @@ class Command(NamedTuple):
         Raises:
             ProtocolError: if the text is not UTF-8.
         """
-        reader = Reader(body)
+        reader = Decoder(body)
         return cls(reader.u32(), utf8(reader.rest()))
 
 
@@ -436,7 +436,7 @@ class Answer(NamedTuple):
     def encode(self) -> bytes:
         """Return the body, the text cut to what it may hold."""
         text = cut_utf8(self.text, MAX_NOTICE_BYTES)
-        return Writer().u32(self.order).u16(self.status).raw(text).bytes()
+        return Encoder().u32(self.order).u16(self.status).raw(text).bytes()
 
     @classmethod
     def decode(cls, body: bytes) -> Answer:
@@ -445,7 +445,7 @@ class Answer(NamedTuple):
         Raises:
             ProtocolError: if the status does not exist, or the text is not UTF-8.
         """
-        reader = Reader(body)
+        reader = Decoder(body)
         order, number = reader.u32(), reader.u16()
         if number not in _STATUSES:
             raise ProtocolError(f"ANSWER with status {number}")

@@ -20,7 +20,7 @@ from common.crypto.identity import Identity
 from common.crypto.primitives import CardKey
 from common.member.conversation import Phase
 from common.relay.room import Roster
-from common.view.view import Status
+from common.view.view import Summary
 from common.wire import records
 from common.wire.link import Closed
 from common.wire.records import RELAY, Delivered, Kind, Member, MemberId, Sent, Seq, Welcome
@@ -152,7 +152,7 @@ def substitutes(liar: Liar, card: Card) -> None:
 
 
 def status(at: At) -> tuple[str, ...]:
-    assert isinstance(at.view.last, Status)
+    assert isinstance(at.view.last, Summary)
     return at.view.last.changed
 
 

@@ -45,7 +45,7 @@ class View(view.View):
         self.draft = ""
         self.pending: dict[int, str] = {}
         self.said_texts: list[str] = []
-        self.last: view.Status | None = None
+        self.last: view.Summary | None = None
 
     def notice(self, content: str, at_ms: int) -> None:
         self.rows.append(content)
@@ -69,13 +69,13 @@ class View(view.View):
         self.said_texts.append(message.text)
         self.messages.append(message)
 
-    def refill(self, content: str, *, is_literal: bool) -> None:
+    def refill(self, content: str, *, is_pasted: bool) -> None:
         self.draft = content
 
     def plain(self, content: str, at_ms: int) -> None:
         self.rows.append(content)
 
-    def status(self, told: view.Status) -> None:
+    def status(self, told: view.Summary) -> None:
         self.last = told
 
     def moved(self, change: Presence) -> None:
@@ -176,7 +176,7 @@ class At:
         self.member.open_records(now, now, lambda: False)
 
     def type(self, content: str) -> None:
-        self.member.act(Submit(content, is_literal=False), self.world.now)
+        self.member.act(Submit(content, is_pasted=False), self.world.now)
 
     def saw(self, row: str) -> bool:
         return any(row in shown for shown in self.view.rows)

@@ -18,7 +18,7 @@ from common.member.narrator import RENAMED_S
 from common.member.trust import Grade, Pin, Standing
 from common.relay.operators import Giver
 from common.term.editor import Action, Submit
-from common.term.prompt import Answer
+from common.term.prompt import Entered
 from common.view.view import Post
 from tests.sim.test_sim_member import At
 from tests.sim.world import World
@@ -138,7 +138,7 @@ def test_a_refused_direct_message_leaks_nothing_and_is_kept(
 def test_a_pasted_direct_message_is_not_said_to_the_room(room: Room) -> None:
     ace, bea = room.seat("ace", "bea")
     typed = f"/msg bea {MARKER}"
-    ace.member.act(Submit(typed, is_literal=True), room.world.now)
+    ace.member.act(Submit(typed, is_pasted=True), room.world.now)
     room.carry()
     assert ace.view.draft == typed
     assert bea.view.messages == []
@@ -348,7 +348,7 @@ def test_a_key_that_is_trusted_after_a_new_name_is_trusted_under_it(room: Room) 
     ace.type("/trust bea")
     room.carry(4)
     assert rows(ace, "You are now axe.")
-    ace.member.act(Answer("bea", is_literal=False), room.world.now)
+    ace.member.act(Entered("bea", is_pasted=False), room.world.now)
     seen = ace.member.conversation.find("bea")
     assert seen is not None
     assert seen.standing is Standing.FIRST_SEEN

@@ -6,28 +6,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.codec import Reader, Writer, base64url, from_base64url, utf8
+from common.codec import Decoder, Encoder, base64url, from_base64url, utf8
 from common.errors import ProtocolError
 
-WIDTHS = {1: Reader.u8, 2: Reader.u16, 4: Reader.u32, 8: Reader.u64}
+WIDTHS = {1: Decoder.u8, 2: Decoder.u16, 4: Decoder.u32, 8: Decoder.u64}
 
 
 @pytest.mark.parametrize(("size", "read"), WIDTHS.items())
-def test_integers_are_big_endian_and_bounded(size: int, read: Callable[[Reader], int]) -> None:
+def test_integers_are_big_endian_and_bounded(size: int, read: Callable[[Decoder], int]) -> None:
     data = bytes(range(1, size + 1))
-    reader = Reader(data)
+    reader = Decoder(data)
     assert read(reader) == int(data.hex(), 16)
     reader.end()
     for cut in range(size):
         with pytest.raises(ProtocolError):
-            read(Reader(data[:cut]))
+            read(Decoder(data[:cut]))
 
 
 def test_a_writer_writes_what_a_reader_reads() -> None:
-    writer = Writer().u8(1).u16(2).u32(3).u64(4).raw(b"raw").padded_text("zoë", 6)
+    writer = Encoder().u8(1).u16(2).u32(3).u64(4).raw(b"raw").padded_text("zoë", 6)
     data = writer.bytes()
     assert data == b"\1\0\2\0\0\0\3\0\0\0\0\0\0\0\4raw\4zo\xc3\xab\0\0"
-    reader = Reader(data)
+    reader = Decoder(data)
     assert [reader.u8(), reader.u16(), reader.u32(), reader.u64()] == [1, 2, 3, 4]
     assert (reader.take(3), reader.padded_text(6)) == (b"raw", "zoë")
     reader.end()
@@ -35,7 +35,7 @@ def test_a_writer_writes_what_a_reader_reads() -> None:
 
 @pytest.mark.parametrize("bits", [8, 16, 32, 64])
 def test_an_integer_too_large_is_a_bug(bits: int) -> None:
-    write = getattr(Writer(), f"u{bits}")
+    write = getattr(Encoder(), f"u{bits}")
     write(2**bits - 1)
     for value in (2**bits, -1):
         with pytest.raises(OverflowError):
@@ -43,7 +43,7 @@ def test_an_integer_too_large_is_a_bug(bits: int) -> None:
 
 
 def test_a_reader_does_not_pass_the_end() -> None:
-    reader = Reader(b"abc")
+    reader = Decoder(b"abc")
     assert reader.take(2) == b"ab"
     with pytest.raises(ProtocolError):
         reader.take(2)
@@ -61,18 +61,18 @@ def test_a_reader_does_not_pass_the_end() -> None:
 )
 def test_a_malformed_padded_text_is_refused(data: bytes) -> None:
     with pytest.raises(ProtocolError):
-        Reader(data).padded_text(4)
+        Decoder(data).padded_text(4)
 
 
 def test_padded_text_fits_or_is_refused() -> None:
-    assert Writer().padded_text("", 2).padded_text("ab", 2).bytes() == b"\0\0\0\2ab"
+    assert Encoder().padded_text("", 2).padded_text("ab", 2).bytes() == b"\0\0\0\2ab"
     with pytest.raises(ProtocolError):
-        Writer().padded_text("zë", 2)
+        Encoder().padded_text("zë", 2)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=16))
 def test_padded_text_survives(text: str) -> None:
-    reader = Reader(Writer().padded_text(text, 64).bytes())
+    reader = Decoder(Encoder().padded_text(text, 64).bytes())
     assert reader.padded_text(64) == text
     reader.end()
 
@@ -80,10 +80,10 @@ def test_padded_text_survives(text: str) -> None:
 @given(st.binary(max_size=12))
 def test_any_bytes_are_padded_text_or_a_protocol_error(data: bytes) -> None:
     try:
-        text = Reader(data).padded_text(8)
+        text = Decoder(data).padded_text(8)
     except ProtocolError:
         return
-    assert Writer().padded_text(text, 8).bytes() == data[:9]
+    assert Encoder().padded_text(text, 8).bytes() == data[:9]
 
 
 @pytest.mark.parametrize(

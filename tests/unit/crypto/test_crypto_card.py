@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.codec import Writer
+from common.codec import Encoder
 from common.crypto import card
 from common.crypto.card import CARD_BYTES
 from common.crypto.hashing import label
@@ -115,7 +115,7 @@ def test_a_tag_proves_the_secret_for_this_card_in_this_room() -> None:
     assert not card.tag_verifies(ACE.card, ROOM_ID, bytes(16))
     assert not card.tag_verifies(ACE.card, OTHER_ROOM, SECRET)
     # A member without the secret copies the tag of one who has it.
-    fields = Writer().raw(ZOE.card.encoded[:-96]).raw(ACE.card.tag).bytes()
+    fields = Encoder().raw(ZOE.card.encoded[:-96]).raw(ACE.card.tag).bytes()
     data = fields + ZOE.identity.sign(label("card") + ROOM_ID + fields)
     assert not card.tag_verifies(card.decode(data, ROOM_ID), ROOM_ID, SECRET)
 

@@ -123,7 +123,7 @@ def test_what_costs_too_much_is_typed_out(line: str) -> None:
 
 @pytest.mark.parametrize("line", ["/quit", "exit", "//", "/nosuch", "/me waves"])
 def test_what_was_pasted_is_never_a_command(line: str) -> None:
-    assert parse(line, is_literal=True) == Call(SAY, (line,))
+    assert parse(line, is_pasted=True) == Call(SAY, (line,))
     assert parse(f"{line}\n") == Call(SAY, (line,))
 
 
@@ -132,10 +132,10 @@ def test_what_was_pasted_is_never_a_command(line: str) -> None:
     ["/msg bea x", "/ms bea x", "/MSG bea x", "/r x", "/password x", "/pasword x", "/Pass x"],
 )
 def test_what_was_meant_for_one_is_never_said_to_all(line: str) -> None:
-    for typed, is_literal in ((line, True), (f" {line}", False), (f"\n{line}", False)):
+    for typed, is_pasted in ((line, True), (f" {line}", False), (f"\n{line}", False)):
         with pytest.raises(UsageError):
-            parse(typed, is_literal=is_literal)
-        assert says(typed, is_literal=is_literal) is ("pas" not in line.casefold())
+            parse(typed, is_pasted=is_pasted)
+        assert says(typed, is_pasted=is_pasted) is ("pas" not in line.casefold())
 
 
 @pytest.mark.parametrize(
@@ -157,9 +157,9 @@ def test_what_somebody_was_to_read(line: str, is_said: bool) -> None:
 
 @pytest.mark.parametrize("line", ["/kick bea", "/KICK bea", "/password x", "/stop"])
 def test_no_order_is_said_to_the_room(line: str) -> None:
-    for is_literal, typed in ((True, line), (False, f" {line}"), (False, f"{line}\nmore")):
+    for is_pasted, typed in ((True, line), (False, f" {line}"), (False, f"{line}\nmore")):
         with pytest.raises(UsageError, match=r"Nothing was sent\.$"):
-            parse(typed, is_literal=is_literal)
+            parse(typed, is_pasted=is_pasted)
 
 
 @pytest.mark.parametrize("line", ["/kic bea", "/banana", "/pasword x"])

@@ -224,12 +224,12 @@ class TestRemoving:
     def test_a_ban_ends(self, relay: Relay) -> None:
         relay.enter("eve")
         relay.obey("/ban eve 10m", at_ms=AT_MS)
-        assert relay.operators.deadline_ms() == AT_MS + 600_000
+        assert relay.rules.deadline_ms() == AT_MS + 600_000
         assert relay.operators.tick(AT_MS + 599_999) == []
         assert relay.knock("eve") == 403
         assert relay.operators.tick(AT_MS + 600_000) == ["The ban of eve is over."]
         assert relay.knock("eve") is None
-        assert relay.operators.deadline_ms() is None
+        assert relay.rules.deadline_ms() is None
 
     def test_one_who_has_left_can_be_banned(self, relay: Relay) -> None:
         relay.enter("ace")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from common.term.complete import Argument, Sources
 from common.term.draft import DRAFT_BYTES, Draft, Rows
 from common.term.editor import MESSAGE_BYTES, Action, Editor, Outcome, Scroll, Submit
-from common.term.keys import Focus, Key, KeyEvent, Keys, Paste, Text, Wheel
+from common.term.keys import Focus, Key, KeyEvent, Keys, Paste, Typed, Wheel
 from common.term.text import boundary, width
 
 SOURCES = Sources(["bea", "ben\x1b"], {"/msg": (Argument.NAME,), "/me": ()})
@@ -26,7 +26,7 @@ def press(editor: Editor, keys: str) -> Outcome | None:
     outcome = None
     for part in keys.split(" "):
         is_key = part.startswith("<") and part.endswith(">")
-        outcome = editor.apply(Key(part[1:-1]) if is_key else Text(part.replace("_", " ")))
+        outcome = editor.apply(Key(part[1:-1]) if is_key else Typed(part.replace("_", " ")))
     return outcome
 
 
@@ -93,10 +93,10 @@ def test_keys(keys: str, after: str) -> None:
 @pytest.mark.parametrize(
     ("keys", "outcome"),
     [
-        ("hi <enter>", Submit("hi", is_literal=False)),
-        ("/quit <enter>", Submit("/quit", is_literal=False)),
-        ("a <alt-enter> b <enter>", Submit("a\nb", is_literal=False)),
-        ("/quit <ctrl-j> <enter>", Submit("/quit\n", is_literal=False)),
+        ("hi <enter>", Submit("hi", is_pasted=False)),
+        ("/quit <enter>", Submit("/quit", is_pasted=False)),
+        ("a <alt-enter> b <enter>", Submit("a\nb", is_pasted=False)),
+        ("/quit <ctrl-j> <enter>", Submit("/quit\n", is_pasted=False)),
         ("___ <enter>", None),
         ("<enter>", Action.ENTER),
         ("<ctrl-c>", Action.QUIT),
@@ -227,23 +227,23 @@ def test_in_a_search_other_keys_take_the_line_and_act_on_it() -> None:
 def test_what_was_pasted_is_no_command() -> None:
     editor = new()
     editor.apply(Paste("/quit"))
-    assert press(editor, "<enter>") == Submit("/quit", is_literal=True)
+    assert press(editor, "<enter>") == Submit("/quit", is_pasted=True)
     # Nor when it comes back from history or the kill ring.
-    assert press(editor, "<up> <enter>") == Submit("/quit", is_literal=True)
+    assert press(editor, "<up> <enter>") == Submit("/quit", is_pasted=True)
     press(editor, "<up> <ctrl-c> <ctrl-y>")
-    assert press(editor, "<enter>") == Submit("/quit", is_literal=True)
+    assert press(editor, "<enter>") == Submit("/quit", is_pasted=True)
     press(editor, "<up> <ctrl-u> <ctrl-_>")
-    assert press(editor, "<enter>") == Submit("/quit", is_literal=True)
+    assert press(editor, "<enter>") == Submit("/quit", is_pasted=True)
 
 
 def test_what_was_pasted_into_a_typed_command_is_its_argument() -> None:
     editor = new()
     press(editor, "/msg_bea_")
     editor.apply(Paste("hello"))
-    assert press(editor, "<enter>") == Submit("/msg bea hello", is_literal=False)
+    assert press(editor, "<enter>") == Submit("/msg bea hello", is_pasted=False)
     press(editor, "/msg_")
     editor.apply(Paste("bea\nhello"))
-    assert press(editor, "<enter>") == Submit("/msg bea\nhello", is_literal=False)
+    assert press(editor, "<enter>") == Submit("/msg bea\nhello", is_pasted=False)
 
 
 def test_a_hostile_clipboard_is_neither_sent_nor_obeyed() -> None:
@@ -251,7 +251,7 @@ def test_a_hostile_clipboard_is_neither_sent_nor_obeyed() -> None:
     for event in keys.receive(b"\x1b[200~\x1b[201~/quit\r\x1b[201~", 0.0):
         assert editor.apply(event) is None
     assert editor.text == "/quit\n"
-    assert editor.apply(Key("enter")) == Submit("/quit\n", is_literal=True)
+    assert editor.apply(Key("enter")) == Submit("/quit\n", is_pasted=True)
 
 
 def test_a_typed_reply_shows_whom_it_answers() -> None:
@@ -261,7 +261,7 @@ def test_a_typed_reply_shows_whom_it_answers() -> None:
     press(editor, "<ctrl-u> <ctrl-k> /r_")
     assert shown(editor) == "/msg bea␛ |"
     editor.apply(Paste("psst\n"))
-    assert press(editor, "<enter>") == Submit("/msg bea␛ psst\n", is_literal=False)
+    assert press(editor, "<enter>") == Submit("/msg bea␛ psst\n", is_pasted=False)
 
 
 def test_a_reply_to_nobody_or_a_pasted_one_stays_as_it_is() -> None:
@@ -276,8 +276,8 @@ def test_a_reply_to_nobody_or_a_pasted_one_stays_as_it_is() -> None:
 
 def test_a_text_that_is_put_back_is_as_literal_as_it_was() -> None:
     editor = new()
-    editor.fill("/quit", is_literal=True)
-    assert press(editor, "<enter>") == Submit("/quit", is_literal=True)
+    editor.fill("/quit", is_pasted=True)
+    assert press(editor, "<enter>") == Submit("/quit", is_pasted=True)
 
 
 def test_a_paste_of_several_lines_says_what_enter_and_esc_do() -> None:
@@ -318,7 +318,7 @@ def test_a_draft_holds_64_kib() -> None:
     editor = new()
     editor.apply(Paste("x" * (DRAFT_BYTES - 4), is_cut=True))
     assert notice(editor) == "64 KB is the limit here. The rest was left out."
-    editor.apply(Text("日本"))
+    editor.apply(Typed("日本"))
     assert notice(editor) == "64 KB is the limit here. The rest was left out."
     assert editor.text.endswith("x日")
     press(editor, "<backspace> ab")
@@ -399,7 +399,7 @@ def test_layout_shows_the_rows_around_the_cursor() -> None:
 
 def test_layout_draws_text_as_the_terminal_counts_it() -> None:
     editor = new()
-    editor.apply(Text(f"{FAMILY}\tx"))
+    editor.apply(Typed(f"{FAMILY}\tx"))
     layout = editor.layout(40, 6)
     assert layout.rows == ("> \U0001f469\U0001f469\U0001f467    x",)
     assert layout.cell == 2 + 6 + 4 + 1
@@ -416,7 +416,7 @@ EVENTS = st.one_of(
     st.text(
         st.sampled_from("ab Z-日é\u0301\u200d\U0001f469\U0001f1e9\U0001f3fb\n\t\x1b\ud800"),
         max_size=6,
-    ).map(Text),
+    ).map(Typed),
     st.text(st.sampled_from("/x y\n\r日\u0301\x9b"), max_size=20).map(Paste),
     st.sampled_from(KEYS).map(Key),
     st.just(Wheel(True)),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from common.term.keys import PASTE_LIMIT_BYTES, Focus, Key, KeyEvent, Keys, Paste, Text, Wheel
+from common.term.keys import PASTE_LIMIT_BYTES, Focus, Key, KeyEvent, Keys, Paste, Typed, Wheel
 
 NOW = 100.0
 LATER = NOW + 60
@@ -25,7 +25,7 @@ def events(data: bytes, *, keys: Keys | None = None) -> list[KeyEvent]:
 
 
 def test_typed_text_is_one_event() -> None:
-    assert events("héllo, 日本語 👍".encode()) == [Text("héllo, 日本語 👍")]
+    assert events("héllo, 日本語 👍".encode()) == [Typed("héllo, 日本語 👍")]
 
 
 @pytest.mark.parametrize(
@@ -52,9 +52,9 @@ def test_typed_text_is_one_event() -> None:
 def test_one_key(data: bytes, name: str) -> None:
     assert events(data) == [Key(name)]
     assert events(b"a" + data + b"b" if data != b"\x1b" else b"a\x1b") == [
-        Text("a"),
+        Typed("a"),
         Key(name),
-        *([Text("b")] if data != b"\x1b" else []),
+        *([Typed("b")] if data != b"\x1b" else []),
     ]
 
 
@@ -70,7 +70,7 @@ def test_one_key(data: bytes, name: str) -> None:
 def test_what_is_no_key_is_swallowed(data: bytes) -> None:
     keys = Keys()
     assert keys.receive(data, NOW) == []
-    assert keys.receive(b"x", LATER) == [Text("x")]
+    assert keys.receive(b"x", LATER) == [Typed("x")]
 
 
 def test_a_sequence_that_breaks_off_takes_nothing_with_it() -> None:
@@ -78,14 +78,14 @@ def test_a_sequence_that_breaks_off_takes_nothing_with_it() -> None:
     assert events(b"\x1b]0;title\x1b[A") == [Key("up")]
     assert events(b"\x1bO\r") == [Key("enter")]
     assert events(b"\x1b[[\x1b[B") == [Key("down")]
-    assert events(b"\x1b\xff") == [Key("esc"), Text("\ufffd")]
+    assert events(b"\x1b\xff") == [Key("esc"), Typed("\ufffd")]
     assert events(b"\x1b\x1bx") == [Key("esc"), Key("alt-x")]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 100])
 def test_a_run_of_escapes_is_as_many_keys(count: int) -> None:
     assert events(b"\x1b" * count) == [Key("esc")] * count
-    assert events(b"a" + b"\x1b" * count + b"[Ab")[:-2] == [Text("a"), *[Key("esc")] * (count - 2)]
+    assert events(b"a" + b"\x1b" * count + b"[Ab")[:-2] == [Typed("a"), *[Key("esc")] * (count - 2)]
 
 
 def test_what_is_kept_of_an_endless_sequence_is_bounded() -> None:
@@ -97,7 +97,7 @@ def test_what_is_kept_of_an_endless_sequence_is_bounded() -> None:
         assert len(keys._partial) < 5000
         # And the keyboard is not deaf for ever.
         keys.tick(LATER)
-        assert keys.receive(b"x", LATER) == [Text("x")]
+        assert keys.receive(b"x", LATER) == [Typed("x")]
 
 
 def test_escape_waits_fifty_milliseconds_for_its_sequence() -> None:
@@ -122,9 +122,9 @@ def test_half_a_character_waits_for_ever() -> None:
     assert keys.receive(first, NOW) == []
     assert keys.deadline() is None
     assert keys.tick(LATER) == []
-    assert keys.receive(rest[0], LATER) == [Text("é")]
+    assert keys.receive(rest[0], LATER) == [Typed("é")]
     assert keys.receive(first, NOW) == []
-    assert keys.receive(b"\x1b[A", NOW) == [Text("\ufffd"), Key("up")]
+    assert keys.receive(b"\x1b[A", NOW) == [Typed("\ufffd"), Key("up")]
 
 
 def test_a_paste_is_one_event_however_long_it_takes() -> None:
@@ -163,11 +163,11 @@ def test_a_read_with_two_line_ends_is_a_paste() -> None:
     keys = Keys()
     assert keys.receive(b"one\rtwo\t\x03\rthr\xc3", NOW) == [Paste("one\rtwo\t\x03\rthr")]
     assert keys.receive(b"\xa9e\r", NOW + 0.01) == [Paste("ée"), Key("ctrl-j")]
-    assert keys.receive(b"one\r", LATER) == [Text("one"), Key("enter")]
+    assert keys.receive(b"one\r", LATER) == [Typed("one"), Key("enter")]
 
 
 def test_enter_before_a_bracketed_paste_still_sends() -> None:
-    assert events(b"hi\r\x1b[200~a\rb\rc\x1b[201~") == [Text("hi"), Key("enter"), Paste("a\rb\rc")]
+    assert events(b"hi\r\x1b[200~a\rb\rc\x1b[201~") == [Typed("hi"), Key("enter"), Paste("a\rb\rc")]
 
 
 def test_a_paste_is_cut_at_the_limit_and_its_end_still_found() -> None:
@@ -212,8 +212,8 @@ def joined(received: list[KeyEvent]) -> list[KeyEvent]:
         match event, result[-1] if result else None:
             case Key(name, times), _:
                 result += [Key(name)] * times
-            case Text(new), Text(old):
-                result[-1] = Text(old + new)
+            case Typed(new), Typed(old):
+                result[-1] = Typed(old + new)
             case _:
                 result.append(event)
     return result

@@ -13,7 +13,7 @@ from common.term.rows import (
     NOBODY,
     PLAIN,
     Entry,
-    Kind,
+    EntryKind,
     Look,
     Mark,
     Row,
@@ -37,7 +37,7 @@ def drawn(
     text: str,
     look: Look = WIDE,
     *,
-    kind: Kind = Kind.SAY,
+    kind: EntryKind = EntryKind.SAY,
     mark: Mark = Mark.NONE,
     who: Who = BEA,
     tail: str = "",
@@ -102,12 +102,12 @@ def test_wide_columns() -> None:
         "                      see there",
     ]
     assert lines(drawn("hi", Look(60, 0), mark=Mark.MENTION)) == ["14:01 @        bea  hi"]
-    assert lines(drawn("waves", kind=Kind.ACTION)) == ["14:01               * bea waves"]
-    assert lines(drawn("dave joined. 5 here", kind=Kind.NOTICE, who=NOBODY)) == [
+    assert lines(drawn("waves", kind=EntryKind.ACTION)) == ["14:01               * bea waves"]
+    assert lines(drawn("dave joined. 5 here", kind=EntryKind.NOTICE, who=NOBODY)) == [
         "14:01 --  dave joined. 5 here"
     ]
     warning = "erin's identity key has CHANGED. Not sending to or showing erin until /trust erin."
-    assert lines(drawn(warning, kind=Kind.WARNING, who=NOBODY)) == [
+    assert lines(drawn(warning, kind=EntryKind.WARNING, who=NOBODY)) == [
         "14:01 !!  erin's identity key has CHANGED. Not sending to or showing erin until",
         "          /trust erin.",
     ]
@@ -119,10 +119,12 @@ def test_narrow_columns() -> None:
         "   notes are",
     ]
     assert lines(drawn("日本語", NARROW, mark=Mark.VERIFIED)) == ["+bea: 日本語"]
-    assert lines(drawn("waves", NARROW, kind=Kind.ACTION)) == [" * bea waves"]
-    notice = drawn("dave joined (48213, first seen) just now", NARROW, kind=Kind.NOTICE, who=NOBODY)
+    assert lines(drawn("waves", NARROW, kind=EntryKind.ACTION)) == [" * bea waves"]
+    notice = drawn(
+        "dave joined (48213, first seen) just now", NARROW, kind=EntryKind.NOTICE, who=NOBODY
+    )
     assert lines(notice) == ["-- dave joined (48213, first seen) just", "   now"]
-    assert lines(drawn("x", NARROW, kind=Kind.WARNING, who=NOBODY)) == ["!! x"]
+    assert lines(drawn("x", NARROW, kind=EntryKind.WARNING, who=NOBODY)) == ["!! x"]
     # A word that fits a row of its own is not cut behind the name.
     assert lines(drawn("internationally", Look(20, 0))) == [" bea:", "   internationally"]
 
@@ -152,10 +154,10 @@ def test_only_names_marks_and_notices_have_a_colour() -> None:
         "https://a.example/b": Style(underline=True),
     }
     assert styles(drawn(text, NARROW)) == styles(drawn(text))
-    assert styles(drawn(text, kind=Kind.ACTION)) == styles(drawn(text))
+    assert styles(drawn(text, kind=EntryKind.ACTION)) == styles(drawn(text))
     loud = Style(bold=True, colour=1)
-    assert styles(drawn("boo", kind=Kind.WARNING)) == {"!!": loud, "boo": loud}
-    assert styles(drawn("boo", Look(80, 0), kind=Kind.WARNING)) == {
+    assert styles(drawn("boo", kind=EntryKind.WARNING)) == {"!!": loud, "boo": loud}
+    assert styles(drawn("boo", Look(80, 0), kind=EntryKind.WARNING)) == {
         "!!": Style(bold=True),
         "boo": Style(bold=True),
     }
@@ -196,13 +198,13 @@ def test_a_line_that_waits_is_dim_with_a_word_at_its_end() -> None:
 @given(
     texts,
     st.sampled_from([20, 21, 40, 59, 60, 61, 80, 132]),
-    st.sampled_from(Kind),
+    st.sampled_from(EntryKind),
     st.sampled_from(Mark),
     st.sampled_from(["bea", "日" * 20, "e\u0301"]),
     st.sampled_from(["", "...", "waiting"]),
 )
 def test_no_row_is_wider_than_the_screen(
-    text: str, columns: int, kind: Kind, mark: Mark, name: str, tail: str
+    text: str, columns: int, kind: EntryKind, mark: Mark, name: str, tail: str
 ) -> None:
     look = Look(columns, 8, re.compile("a|日"))
     rows = lines(drawn(text, look, kind=kind, mark=mark, who=Who(name, PLAIN), tail=tail))

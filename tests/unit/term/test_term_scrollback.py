@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.term.rows import Kind, Mark, plain
-from common.term.scrollback import Line, Scrollback
+from common.term.rows import EntryKind, Mark, plain
+from common.term.scrollback import Scrollback, Shown
 from common.term.text import width
 
 NOON_MS = 1_795_262_460_000  # 21 November 2026, 12:01
@@ -22,12 +22,12 @@ def new(kept: int = 100_000) -> Scrollback:
     return Scrollback(time.gmtime, 0, kept)
 
 
-def line(text: str, *, at_ms: int = NOON_MS, mark: Mark = Mark.NONE, own: bool = False) -> Line:
-    return Line(at_ms, text, name="ace" if own else "bea", mark=mark, is_own=own)
+def line(text: str, *, at_ms: int = NOON_MS, mark: Mark = Mark.NONE, own: bool = False) -> Shown:
+    return Shown(at_ms, text, name="ace" if own else "bea", mark=mark, is_own=own)
 
 
-def notice(text: str, at_ms: int = NOON_MS, *, identity: bytes = b"") -> Line:
-    return Line(at_ms, text, Kind.NOTICE, "dave", identity)
+def notice(text: str, at_ms: int = NOON_MS, *, identity: bytes = b"") -> Shown:
+    return Shown(at_ms, text, EntryKind.NOTICE, "dave", identity)
 
 
 def filled(count: int, kept: int = 100_000) -> Scrollback:
@@ -57,10 +57,10 @@ def test_a_view_is_as_high_as_the_screen_with_blank_rows_above() -> None:
 
 def test_everything_foreign_is_cleaned() -> None:
     back = new()
-    back.push(Line(NOON_MS, "a\x1b[2J\rb", name="b\x07\ne\u202e"), 0.0)
+    back.push(Shown(NOON_MS, "a\x1b[2J\rb", name="b\x07\ne\u202e"), 0.0)
     number = back.push(notice("x"), 0.0)
     back.amend(number, "y\x9b")
-    back.pend(1, Line(NOON_MS, "z\x1b", name="ace"), 0.0)
+    back.pend(1, Shown(NOON_MS, "z\x1b", name="ace"), 0.0)
     assert [plain(row) for row in back.view(80, 5)] == [
         "-- Saturday 21 November 2026 ".ljust(80, "-"),
         "12:01     b␇ e<202E>  a␛[2J",
@@ -407,8 +407,8 @@ def test_copy_gives_messages_as_stored() -> None:
     back.push(line("zero"), 0.0)
     back.push(line(f"one\n{family}"), 0.0)
     back.push(notice("dave joined"), 0.0)
-    back.push(Line(NOON_MS, "KEY.SECRET", Kind.BARE), 0.0)
-    back.push(Line(NOON_MS, "waves", Kind.ACTION, "bea"), 0.0)
+    back.push(Shown(NOON_MS, "KEY.SECRET", EntryKind.BARE), 0.0)
+    back.push(Shown(NOON_MS, "waves", EntryKind.ACTION, "bea"), 0.0)
     assert back.copy(3) == [f"one\n{family}", "KEY.SECRET", "* bea waves"]
     assert back.copy(3, with_names=True) == [
         f"12:01 bea: one\n{family}",
@@ -513,7 +513,7 @@ def test_a_thousand_messages_take_a_quarter_of_a_megabyte() -> None:
     before, _ = tracemalloc.get_traced_memory()
     for each in sent:
         # A text of its own, as one that was opened is.
-        back.push(Line(each.at_ms, each.text + "!", name=each.name), 0.0)
+        back.push(Shown(each.at_ms, each.text + "!", name=each.name), 0.0)
     after, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert (after - before) / 3 < 250_000

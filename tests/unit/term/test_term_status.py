@@ -7,11 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.term.rows import plain
-from common.term.status import Status, status_row
+from common.term.status import StatusRow, status_row
 from common.term.text import width
 
-FULL = Status("lobby", "ace", "", 17, 1, ("erin",), "", 5, "14:06")
-LATE = Status("lobby", changed=("a", "b"), warning="3 messages are missing")
+FULL = StatusRow("lobby", "ace", "", 17, 1, ("erin",), "", 5, "14:06")
+LATE = StatusRow("lobby", changed=("a", "b"), warning="3 messages are missing")
 
 
 @pytest.mark.parametrize(
@@ -28,23 +28,23 @@ LATE = Status("lobby", changed=("a", "b"), warning="3 messages are missing")
         (FULL, 0, "", ""),
         (LATE, 60, " lobby  2 changed keys: a, b  3 messages are missing", ""),
         (LATE, 50, " lobby  2 changed keys: a, b", ""),
-        (Status("x", "ace", "offline, retry in 8 s"), 40, " x  offline, retry in 8 s  ace", ""),
-        (Status("lobby", state="joining", notice="Hm\x1b"), 40, " lobby  Hm␛  joining", ""),
-        (Status("lobby", notice="Enter sends, Esc removes"), 20, " Enter sends, Esc r~", ""),
-        (Status("lobby", "ace", hint="/help"), 20, " lobby  /help  ace", ""),
-        (Status("lobby", "ace", hint="/help"), 17, " lobby  ace", ""),
-        (Status("lobby", hint="/help", notice="Hm"), 40, " lobby  Hm", ""),
-        (Status("a\nb\u202e"), 20, " a b<202E>", ""),
+        (StatusRow("x", "ace", "offline, retry in 8 s"), 40, " x  offline, retry in 8 s  ace", ""),
+        (StatusRow("lobby", state="joining", notice="Hm\x1b"), 40, " lobby  Hm␛  joining", ""),
+        (StatusRow("lobby", notice="Enter sends, Esc removes"), 20, " Enter sends, Esc r~", ""),
+        (StatusRow("lobby", "ace", hint="/help"), 20, " lobby  /help  ace", ""),
+        (StatusRow("lobby", "ace", hint="/help"), 17, " lobby  ace", ""),
+        (StatusRow("lobby", hint="/help", notice="Hm"), 40, " lobby  Hm", ""),
+        (StatusRow("a\nb\u202e"), 20, " a b<202E>", ""),
     ],
 )  # fmt: skip
-def test_what_gives_way_first(status: Status, columns: int, left: str, right: str) -> None:
+def test_what_gives_way_first(status: StatusRow, columns: int, left: str, right: str) -> None:
     row = plain(status_row(status, columns))
     assert row == left + right.rjust(columns - len(left))
 
 
 @given(
     st.builds(
-        Status,
+        StatusRow,
         *[st.text("ab日\x1b\u0301", max_size=20)] * 3,
         st.integers(0, 10**6),
         st.integers(0, 99),
@@ -56,7 +56,7 @@ def test_what_gives_way_first(status: Status, columns: int, left: str, right: st
     st.integers(0, 100),
 )
 def test_the_row_is_as_wide_as_the_screen_and_a_changed_key_stays(
-    status: Status, columns: int
+    status: StatusRow, columns: int
 ) -> None:
     row = plain(status_row(status, columns))
     assert width(row) == columns

@@ -9,7 +9,7 @@ import pytest
 
 from common.view.lines import Lines
 from common.view.notify import Notifier
-from common.view.view import Message, Status
+from common.view.view import Message, Summary
 
 
 def run_to_end(notifier: Notifier) -> None:
@@ -33,7 +33,7 @@ def test_line_mode_calls_for_what_is_meant_for_us() -> None:
     view = Lines()
     calls: list[str] = []
     view.on_call = lambda name, _: calls.append(name)
-    view.status(Status("lobby", "ace", 2, "", 0, ()))
+    view.status(Summary("lobby", "ace", 2, "", 0, ()))
     view.said(Message("bea", b"", "hello all", 0))
     view.said(Message("col", b"", "hello Ace!", 0))
     view.said(Message("dave", b"", "psst", 0, is_direct=True))

@@ -14,7 +14,7 @@ from common.view import output
 from common.view.output import Output
 from common.view.programs import Programs
 from common.view.stdin import LineFeed
-from common.view.view import Message, Presence, Status, Unsent
+from common.view.view import Message, Presence, Summary, Unsent
 
 MESSAGE = Message("bea", b"", "a\x1b[2J\nb", 1_700_000_000_123, seq=7)
 FIELDS = ["at", "kind", "room", "seq", "from", "to", "verified", "text"]
@@ -44,7 +44,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Programs], list[
 
 def tail(most: int = 0, *, is_json: bool = True) -> Programs:
     view = Programs("lobby", None, is_tail=True, is_json=is_json, most=most)
-    view.status(Status("lobby", "ace", 1, "", 0, ()))
+    view.status(Summary("lobby", "ace", 1, "", 0, ()))
     return view
 
 

@@ -38,7 +38,7 @@ from common.wire.link import (
     Upgrade,
     parse_url,
 )
-from common.wire.records import RELAY, Failure, Hello, Kind, MemberId, Sent, framed
+from common.wire.records import RELAY, Error, Hello, Kind, MemberId, Sent, framed
 
 KEY = RelayKey.generate()
 PSK = bytes(range(32))
@@ -761,7 +761,7 @@ class TestFrames:
     def test_after_an_error_nothing_more_is_delivered(self) -> None:
         ends = pair()
         ends.server.send(NOTICE)
-        error = records.from_relay(Kind.ERROR, Failure(408, "too slow").encode())
+        error = records.from_relay(Kind.ERROR, Error(408, "too slow").encode())
         ends.server.send(error)
         ends.server.send(NOTICE)
         first, closed = ends.client.receive(bytes_of(ends.server), T)

@@ -18,7 +18,7 @@ from common.wire.records import (
     Answer,
     Command,
     Delivered,
-    Failure,
+    Error,
     Hello,
     Join,
     Kind,
@@ -352,12 +352,12 @@ def test_a_command_round_trips_and_shows_nothing_of_its_text(order: int, text: s
 @example(bytes(63))
 @example(bytes(1429))
 def test_any_body_decodes_or_does_not(data: bytes) -> None:
-    for body in (Join, Welcome, Member, Failure):
+    for body in (Join, Welcome, Member, Error):
         try:
             value = body.decode(data)
         except ProtocolError:
             continue
-        assert value.encode() == data or (body is Failure and len(data) > 2 + MAX_ERROR_BYTES)
+        assert value.encode() == data or (body is Error and len(data) > 2 + MAX_ERROR_BYTES)
 
 
 @pytest.mark.parametrize(
@@ -372,8 +372,8 @@ def test_any_body_decodes_or_does_not(data: bytes) -> None:
     ],
 )
 def test_a_failure_is_cut_to_whole_characters(text: str, kept: str) -> None:
-    body = Failure(408, text).encode()
-    assert Failure.decode(body) == Failure(408, kept)
+    body = Error(408, text).encode()
+    assert Error.decode(body) == Error(408, kept)
     assert decode_delivered(records.from_relay(Kind.ERROR, body).encode()).body == body
 
 
@@ -386,7 +386,7 @@ def test_cut_text_is_text(text: str, size: int) -> None:
 
 def test_texts_that_are_none() -> None:
     with pytest.raises(ProtocolError):
-        Failure.decode(b"\1\x90\xff")
+        Error.decode(b"\1\x90\xff")
     with pytest.raises(ProtocolError):
         records.notice_text(b"\xff")
     assert records.notice_text("é".encode()) == "é"
