@@ -2,7 +2,9 @@
 
 A chain key gives one message its keys, then the next chain key, and is forgotten (PROTOCOL.md 5).
 AD is the chain's origin, which stays, and the position, with which every body begins. A signature
-covers the chain's digest, so all before it: a run of messages costs one verification.
+covers the chain's digest, so all before it: a run of messages costs one verification. Each message
+shows its commitment: ChaCha20-Poly1305 does not commit to its key, and a sender that gave two
+members two keys could find a ciphertext that opens under both.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from itertools import groupby
 from typing import NamedTuple
 
 from common.crypto.card import SESSION_BYTES
-from common.crypto.hashing import KEY_BYTES, hmac_sha256, label, random_bytes, sha256
+from common.crypto.hashing import KEY_BYTES, hmac_sha256, label, random_bytes, same, sha256
 from common.crypto.identity import Identity
 from common.crypto.primitives import (
     SEALED_OVERHEAD_BYTES,
@@ -36,12 +38,13 @@ CHAIN_MESSAGES = 256
 CHAIN_AGE_S = 24 * 3600
 
 MAX_MESSAGE_BYTES = 16_640
-MIN_MESSAGE_BYTES = 16 + TAG_BYTES + SIGNATURE_BYTES
+MIN_MESSAGE_BYTES = 16 + KEY_BYTES + TAG_BYTES + SIGNATURE_BYTES
 SENDER_KEY_BYTES = 9 + SEALED_OVERHEAD_BYTES + 2 * KEY_BYTES
 
 _MESSAGE_HEAD = struct.Struct(">IIQ")
 _KEY_HEAD = struct.Struct(">IIB")
 _POSITION_BYTES = 8
+_CIPHERTEXT_AT = _MESSAGE_HEAD.size + KEY_BYTES
 _SIGNATURE_AT = -SIGNATURE_BYTES
 _NONCE = bytes(12)  # every message has a key of its own
 _LABEL_KEY = label("key")
@@ -53,6 +56,7 @@ _FIRST_DIGEST = bytes(KEY_BYTES)
 class Failure(Enum):
     """Why a message yields nothing."""
 
+    EARLY = auto()  # sealed before its sender saw us, on a chain that we were not given
     UNREADABLE = auto()  # we hold no chain of that number
     UNAUTHENTIC = auto()  # forged or replayed, or one before it is withheld
 
@@ -63,10 +67,14 @@ class Sealed(NamedTuple):
     Attributes:
         body: of the record.
         h_seen: our H at its `seen`, 32 bytes.
+        scope: SCOPE_ROOM or SCOPE_DIRECT, by the `to` of the record.
+        is_early: whether its `seen` is before the CARD by which we joined.
     """
 
     body: bytes
     h_seen: bytes
+    scope: int = SCOPE_ROOM
+    is_early: bool = False
 
 
 class SendChain:
@@ -127,7 +135,8 @@ class SendChain:
         )
         self._key = _next_key(self._key)
         self.index += 1
-        return head + ciphertext + self._identity.sign(_LABEL_MESSAGE + self._digest)
+        signature = self._identity.sign(_LABEL_MESSAGE + self._digest)
+        return head + commitment + ciphertext + signature
 
     def key_for(
         self, recipient_key: RecipientKey, recipient_identity: bytes, recipient_session: bytes
@@ -140,58 +149,60 @@ class SendChain:
 
 
 class ReceiveChains:
-    """The current and the pending chain of one sender for one dest (PROTOCOL.md 5.2).
+    """What opens one sender: for the room and for us, a current and a pending chain each.
 
-    Owned by a Reader, which drops it at the sender's LEAVE.
+    PROTOCOL.md 5.2. Owned by a Reader, which drops it at the sender's LEAVE.
     """
 
-    __slots__ = ("_current", "_origin", "_pending", "_scope", "_sender")
+    __slots__ = ("_current", "_origins", "_pending", "_seen", "_sender", "_session")
 
-    def __init__(self, sender: VerifyKey, session: bytes, room_id: bytes, dest: bytes) -> None:
+    def __init__(self, sender: VerifyKey, session: bytes, room_id: bytes, ours: bytes) -> None:
         """Hold no chain yet.
 
         Args:
             sender: the member's identity; loaded once for all its chains.
             session: the member's, 16 bytes.
             room_id: 32 bytes.
-            dest: ROOM_DEST, or our session.
+            ours: our session, 16 bytes: the dest of what is said to us alone.
         """
         self._sender = sender
-        self._origin = _origin(room_id, sender.public, session, dest)
-        self._scope = SCOPE_ROOM if dest == ROOM_DEST else SCOPE_DIRECT
-        self._current: _Chain | None = None
-        self._pending: _Chain | None = None
+        self._session = ours
+        self._origins = {
+            scope: _origin(room_id, sender.public, session, dest)
+            for scope, dest in ((SCOPE_ROOM, ROOM_DEST), (SCOPE_DIRECT, ours))
+        }
+        self._current: dict[int, _Chain] = {}
+        self._pending: dict[int, _Chain] = {}
+        self._seen = 0
 
-    def offer(
-        self, body: bytes, card_keys: Iterable[CardKey], our_identity: bytes, our_session: bytes
-    ) -> None:
+    def offer(self, body: bytes, card_keys: Iterable[CardKey], our_identity: bytes) -> None:
         """Take a SENDER_KEY; it proves nothing until a message verifies under it.
 
         Args:
             body: of the record.
             card_keys: ours, the newest first.
             our_identity: 32 bytes.
-            our_session: 16 bytes.
 
         Raises:
-            Unreadable: if it does not open, or is of the other scope.
+            Unreadable: if it does not open, or is of a scope that is none.
             ProtocolError: if it has the wrong length.
         """
         number, index, scope = peek_key(body)
-        if scope != self._scope:
-            raise Unreadable("A key is of another scope.")
+        if scope not in self._origins:
+            raise Unreadable("A key is of a scope that is none.")
         # An old chain again would make its messages open twice.
-        if number <= (self._current.number if self._current else 0):
+        current = self._current.get(scope)
+        if number <= (current.number if current is not None else 0):
             return
         head, sealed = body[: _KEY_HEAD.size], body[_KEY_HEAD.size :]
-        info = _key_info(self._origin, head, our_identity, our_session)
+        info = _key_info(self._origins[scope], head, our_identity, self._session)
         opened = _open_key(card_keys, sealed, info)
-        self._pending = _Chain(number, index, opened[:KEY_BYTES], opened[KEY_BYTES:])
+        self._pending[scope] = _Chain(number, index, opened[:KEY_BYTES], opened[KEY_BYTES:])
 
     def open(self, messages: Sequence[Sealed]) -> list[bytes | Failure]:
-        """Open what this member said, in log order: steps 4 to 7 of PROTOCOL.md 5.3.
+        """Open what this member said, in log order: PROTOCOL.md 5.3 but for its steps 1 and 3.
 
-        The caller has done those before. A failure leaves the chains as they were.
+        A failure leaves the chains as they were.
 
         Returns:
             For each message its content with padding, or why there is none; the content is empty,
@@ -201,47 +212,55 @@ class ReceiveChains:
             ProtocolError: if one has a length that none has; the chains are unchanged.
         """
         found: list[bytes | Failure] = []
-        numbered = [(peek(message.body)[0], message) for message in messages]
-        for number, group in groupby(numbered, key=lambda entry: entry[0]):
+        placed = [((message.scope, peek(message.body)[0]), message) for message in messages]
+        for (scope, number), group in groupby(placed, key=lambda entry: entry[0]):
             run = [message for _, message in group]
-            opened = self._open_run(number, run)
+            opened = self._open_run(scope, number, run)
             if len(run) > 1 and isinstance(opened[0], Failure):
                 # Whoever has the chain key may have put one among them: each by its signature.
-                opened = [one for message in run for one in self._open_run(number, [message])]
+                opened = [one for each in run for one in self._open_run(scope, number, [each])]
             found += opened
         return found
 
-    def _open_run(self, number: int, run: Sequence[Sealed]) -> Sequence[bytes | Failure]:
+    def _open_run(
+        self, scope: int, number: int, run: Sequence[Sealed]
+    ) -> Sequence[bytes | Failure]:
         """Open messages that follow one another on a chain: all, or none."""
-        chain = self._find(number)
+        chain = self._find(scope, number)
         if chain is None:
-            return [Failure.UNREADABLE] * len(run)
-        key, index, digest = chain.key, chain.index, chain.digest
+            return [self._unopened(message) for message in run]
+        origin = self._origins[scope]
+        key, index, digest, last = chain.key, chain.index, chain.digest, self._seen
         opening: list[tuple[bytes, bytes, bytes]] = []
-        for body, h_seen in run:
-            if peek(body)[1] != index:
-                return [Failure.UNAUTHENTIC] * len(run)
+        for message in run:
+            body = message.body
+            _, at, seen = peek(body)
             aead_key, commitment = _message_keys(key)
-            head, ciphertext = body[: _MESSAGE_HEAD.size], body[_MESSAGE_HEAD.size : _SIGNATURE_AT]
-            digest = _next_digest(digest, self._origin, head, h_seen, commitment, ciphertext)
-            opening.append((aead_key, ciphertext, head[:_POSITION_BYTES]))
-            key, index = _next_key(key), index + 1
+            head, ciphertext = body[: _MESSAGE_HEAD.size], body[_CIPHERTEXT_AT:_SIGNATURE_AT]
+            shown = body[_MESSAGE_HEAD.size : _CIPHERTEXT_AT]
+            # Whoever gives us a chain has seen us, and a session's view of the log only grows: one
+            # that shows an older view wants some of its readers to pass a message over.
+            if message.is_early or seen < last or at != index or not same(shown, commitment):
+                return [Failure.UNAUTHENTIC] * len(run)
+            digest = _next_digest(digest, origin, head, message.h_seen, commitment, ciphertext)
+            opening.append((aead_key, ciphertext, origin + head[:_POSITION_BYTES]))
+            key, index, last = _next_key(key), index + 1, seen
         signature = run[-1].body[_SIGNATURE_AT:]
         if not self._sender.verify(signature, _LABEL_MESSAGE + digest):
             return [Failure.UNAUTHENTIC] * len(run)
-        chain.key, chain.index, chain.digest = key, index, digest
-        if chain is self._pending:
-            self._current, self._pending = chain, None
-        return [self._decrypt(*sealed) for sealed in opening]
+        chain.key, chain.index, chain.digest, self._seen = key, index, digest, last
+        if chain is self._pending.get(scope):
+            self._current[scope] = self._pending.pop(scope)
+        return [_decrypt(*sealed) for sealed in opening]
 
-    def _decrypt(self, aead_key: bytes, ciphertext: bytes, position: bytes) -> bytes:
-        try:
-            return Aead(aead_key).open(_NONCE, ciphertext, self._origin + position)
-        except Unauthentic:
-            return b""
+    def _unopened(self, message: Sealed) -> Failure:
+        """Say why a message on a chain that we do not hold yields nothing."""
+        if peek(message.body)[2] < self._seen:  # who has spoken to us has seen us
+            return Failure.UNAUTHENTIC
+        return Failure.EARLY if message.is_early else Failure.UNREADABLE
 
-    def _find(self, number: int) -> _Chain | None:
-        for chain in (self._current, self._pending):
+    def _find(self, scope: int, number: int) -> _Chain | None:
+        for chain in (self._current.get(scope), self._pending.get(scope)):
             if chain is not None and chain.number == number:
                 return chain
         return None
@@ -257,6 +276,13 @@ class _Chain:
         self.index = index
         self.key = key
         self.digest = digest
+
+
+def _decrypt(aead_key: bytes, ciphertext: bytes, associated: bytes) -> bytes:
+    try:
+        return Aead(aead_key).open(_NONCE, ciphertext, associated)
+    except Unauthentic:
+        return b""
 
 
 def peek(body: bytes) -> tuple[int, int, int]:

@@ -75,15 +75,21 @@ def check(content: Content) -> None:
             pass
 
 
-def encode(content: Content) -> bytes:
-    """Return a content with the fewest zeros that fill its last block (PROTOCOL.md 5.3).
+def encode(content: Content, line: int | None = None) -> bytes:
+    """Return a content with the fewest zeros that fill its last block (PROTOCOL.md 5.4).
+
+    Args:
+        line: its number, below 2^64, if it is for one member alone.
 
     Raises:
         UsageError: if it is too long.
     """
     check(content)
     data = _utf8(content.text)
-    whole = Encoder().u8(_NUMBERS[type(content)]).u16(len(data)).raw(data).bytes()
+    head = Encoder().u8(_NUMBERS[type(content)])
+    if line is not None:
+        head.u64(line)
+    whole = head.u16(len(data)).raw(data).bytes()
     return whole.ljust(-(-len(whole) // PADDED_BYTES) * PADDED_BYTES, b"\0")
 
 
@@ -92,8 +98,8 @@ def _utf8(text: str) -> bytes:
     return text.encode("utf-8", "replace")
 
 
-def decode(padded: bytes) -> Content | Unsupported:
-    """Read a content.
+def decode(padded: bytes, *, is_direct: bool = False) -> tuple[Content | Unsupported, int]:
+    """Read a content, and the number of its line; 0 for what is said to the room.
 
     Raises:
         Unreadable: if it is malformed, padding included.
@@ -101,15 +107,16 @@ def decode(padded: bytes) -> Content | Unsupported:
     reader = Decoder(padded)
     try:
         kind = reader.u8()
+        line = reader.u64() if is_direct else 0
         data = reader.take(reader.u16())
         padding = reader.rest()
         if len(padded) % PADDED_BYTES or len(padding) >= PADDED_BYTES or any(padding):
             raise ProtocolError("the padding is not what it must be")
         if kind not in _KINDS:
-            return Unsupported(kind)
+            return Unsupported(kind), line
         content, most = _KINDS[kind]
         if len(data) > most or (content is Password and not data):
             raise ProtocolError("a content of a length that it cannot have")
-        return content(utf8(data))
+        return content(utf8(data)), line
     except ProtocolError as error:
         raise Unreadable(str(error)) from None

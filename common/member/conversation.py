@@ -8,7 +8,7 @@ the second before anything more is sealed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from functools import partial
@@ -128,6 +128,7 @@ class Conversation:
         secret: bytes | None,
         pins: Pins,
         today: str,
+        at_ms: Callable[[], int],
     ) -> None:
         """Prepare to join.
 
@@ -139,6 +140,7 @@ class Conversation:
             secret: the invite secret, 16 bytes, or None.
             pins: whom we know.
             today: YYYY-MM-DD, for new pins.
+            at_ms: wall clock, for the numbers of lines.
         """
         self.phase = Phase.OFFLINE
         self.username = username
@@ -149,6 +151,7 @@ class Conversation:
         self._server_id = ticket.server_id(key)
         self._secret = secret
         self._today = today
+        self._at_ms = at_ms
         self._session = random_bytes(records.SESSION_BYTES)
         self._reader = self._new_reader()
         self._outbox = Outbox(identity, self._room_id, self._session)
@@ -260,7 +263,7 @@ class Conversation:
             raise UsageError("The conversation has ended. Nothing was sent.")
         if self.waiting >= MAX_WAITING:
             raise UsageError(f"{MAX_WAITING} lines wait already. Nothing was sent.")
-        return self._outbox.add(content, to)
+        return self._outbox.add(content, to, self._at_ms())
 
     def order(self, text: str) -> int:
         """Send an operator's order at once (PROTOCOL.md 4.5).

@@ -108,6 +108,7 @@ class Member:
         address = address_of(settings.url, self._invitation)
         self._identity, self._pins = _home(settings, environ)
         self._today = today
+        self._at_ms = at_ms
         self._policy = policy or Policy(view, at_ms)
         self._was_asked = False
         self._is_renamed = False
@@ -150,6 +151,7 @@ class Member:
             secret=self._invitation.secret,
             pins=self._pins,
             today=self._today,
+            at_ms=self._at_ms,
         )
         conversation.messages_s = self._policy.messages_s
         refused = self._policy.refused

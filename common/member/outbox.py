@@ -148,9 +148,14 @@ class Outbox:
         """Whether a line has not been sealed yet."""
         return bool(self._lines)
 
-    def add(self, content: Content, to: Peer | None) -> int:
-        """Take a line that can be sent; return the number that its echo will carry."""
-        self._last_line += 1
+    def add(self, content: Content, to: Peer | None, at_ms: int) -> int:
+        """Take a line that can be sent; return the number that its echo will carry.
+
+        Args:
+            at_ms: wall clock. A number tells one line from another to whoever reads it, also in a
+                later session of ours (PROTOCOL.md 5.4).
+        """
+        self._last_line = max(self._last_line + 1, at_ms)
         self._lines.append(Line(self._last_line, content, to))
         return self._last_line
 
@@ -435,7 +440,7 @@ class Outbox:
         self._send(_Unechoed(Sent(Kind.SENDER_KEY, peer.number, body), chain=chain))
 
     def _send_message(self, chain: _Chain, line: Line, transcript: Transcript) -> None:
-        padded = contents.encode(line.content)
+        padded = contents.encode(line.content, line.number if line.to else None)
         body = chain.chain.seal(padded, transcript.seq, transcript.h)
         to = line.to.number if line.to else records.RELAY
         self._send(_Unechoed(Sent(Kind.MESSAGE, to, body), line, chain))

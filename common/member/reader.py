@@ -7,6 +7,7 @@ outbox must know before it seals anything more.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple, assert_never
 
@@ -14,13 +15,12 @@ from common import names
 from common.crypto import card as cards
 from common.crypto.card import Card
 from common.crypto.chain import (
-    ROOM_DEST,
+    SCOPE_DIRECT,
     SCOPE_ROOM,
     Failure,
     ReceiveChains,
     Sealed,
     peek,
-    peek_key,
 )
 from common.crypto.primitives import CardKey, VerifyKey
 from common.crypto.transcript import Transcript
@@ -51,6 +51,9 @@ MAX_MEMBERS: Final = 1_100
 OPENED_TOGETHER: Final = 16
 """Messages held until they are opened: one verification for each sender, some 30 us for each."""
 
+LINES_KEPT: Final = 1_024
+"""Numbers of direct lines, of each session."""
+
 Judge = Callable[[Card], tuple[Standing, bool]]
 """Decides what the owner of a card is to us, and whether its name is new; raises FileError."""
 
@@ -77,11 +80,25 @@ class _Held(NamedTuple):
     message: Sealed | Failure
 
 
-class _Chains(NamedTuple):
-    """What opens one member's messages."""
+class _Lines:
+    """Which direct lines of one session have come (PROTOCOL.md 5.4).
 
-    room: ReceiveChains
-    direct: ReceiveChains
+    A relay can keep a receipt back, so that a line is sealed anew.
+    """
+
+    __slots__ = ("_kept",)
+
+    def __init__(self) -> None:
+        self._kept: list[int] = []  # in order
+
+    def is_new(self, number: int) -> bool:
+        """Note a number; False if it came before, or may have."""
+        at = bisect_left(self._kept, number)
+        if number in self._kept[at : at + 1] or (at == 0 and len(self._kept) >= LINES_KEPT):
+            return False
+        self._kept.insert(at, number)
+        del self._kept[:-LINES_KEPT]
+        return True
 
 
 class Reader:
@@ -124,7 +141,8 @@ class Reader:
         self._last_number = 0
         self._start = (Seq(0), b"")
         self._to_list = 0
-        self._chains: dict[MemberId, _Chains] = {}
+        self._chains: dict[MemberId, ReceiveChains] = {}
+        self._lines: dict[MemberId, _Lines] = {}
         self._held: list[_Held] = []
         self._card_keys: list[CardKey] = []
         self._old_key_s: float | None = None
@@ -152,10 +170,13 @@ class Reader:
         """Begin where a fresh WELCOME says; a MEMBER follows for each that it counts.
 
         Raises:
-            ProtocolError: if a room cannot have as many.
+            ProtocolError: if a room cannot have as many, or a log cannot begin so.
         """
         if welcome.count > MAX_MEMBERS:
             raise ProtocolError("more members than a room can have")
+        begun = Transcript.begin(self._room_id, welcome.log_id)
+        if not welcome.room_seq and (welcome.count or welcome.h != begun.h):
+            raise ProtocolError("a log that begins with more than its log_id")
         self.log_id, self.number = welcome.log_id, welcome.number
         self._start = (welcome.room_seq, welcome.h)
         self._to_list = welcome.count
@@ -289,6 +310,7 @@ class Reader:
             case Kind.LEAVE:
                 reason = records.leave_reason(record.body)
                 del self.peers[peer.number], self._chains[peer.number]
+                self._lines.pop(peer.number, None)
                 transcript.leave(peer.number)
                 return [Left(peer, reason, record.at_ms, record.seq)]
             case Kind.SENDER_KEY:
@@ -297,28 +319,23 @@ class Reader:
                 return self._hold(peer, record, transcript)
 
     def _on_key(self, peer: Peer, record: Delivered) -> list[Found]:
-        held = self._chains[peer.number]
-        chains = held.room if peek_key(record.body)[2] == SCOPE_ROOM else held.direct
         try:
-            chains.offer(record.body, self._card_keys, self._identity, self._session)
+            self._chains[peer.number].offer(record.body, self._card_keys, self._identity)
         except Unreadable:
             return [Warned(Trouble.KEY_UNREADABLE, peer, record.at_ms)]
         return []
 
     def _hold(self, peer: Peer, record: Delivered, transcript: Transcript) -> list[Found]:
-        """Do steps 2 and 3 of PROTOCOL.md 5.3, which ask for our place in the log."""
+        """Do what of PROTOCOL.md 5.3 asks for our place in the log, and hold the message."""
         _, _, seen = peek(record.body)
-        if seen < self.joined_seq and not record.to and peer.is_trusted:
-            return []
+        scope = SCOPE_DIRECT if record.to else SCOPE_ROOM
         h_seen = transcript.at(seen)
         message: Sealed | Failure = Failure.UNAUTHENTIC
         if seen < self.joined_seq:
-            message = Failure.UNREADABLE
+            message = Sealed(record.body, b"", scope, is_early=True)
         elif seen >= peer.came_seq and h_seen is not None:
-            message = Sealed(record.body, h_seen)
-        chains = self._chains[peer.number]
-        held = _Held(peer, record, chains.direct if record.to else chains.room, message)
-        self._held.append(held)
+            message = Sealed(record.body, h_seen, scope)
+        self._held.append(_Held(peer, record, self._chains[peer.number], message))
         return self.open_held() if len(self._held) >= OPENED_TOGETHER else []
 
     def open_held(self) -> list[Found]:
@@ -332,12 +349,49 @@ class Reader:
         contents_of = {chains: iter(chains.open(run)) for chains, run in runs.items()}
         for one in held:
             message = one.message
-            found += _on_content(
+            found += self._on_content(
                 one.peer,
                 one.record,
                 next(contents_of[one.chains]) if isinstance(message, Sealed) else message,
             )
         return found
+
+    def _on_content(
+        self, peer: Peer, record: Delivered, opened: bytes | Failure
+    ) -> Sequence[Event]:
+        """Say what became of a message: the first step of PROTOCOL.md 5.3 that applies decides."""
+        at_ms = record.at_ms
+        if not peer.is_trusted:
+            return [Warned(Trouble.HIDDEN, peer, at_ms)]
+        if opened is Failure.EARLY and not record.to:
+            return []
+        if opened in (Failure.EARLY, Failure.UNREADABLE):
+            return [Warned(Trouble.UNREADABLE, peer, at_ms)]
+        if opened is Failure.UNAUTHENTIC:
+            return [Warned(Trouble.UNAUTHENTIC, peer, at_ms)]
+        try:
+            content, line = contents.decode(opened, is_direct=bool(record.to))
+        except Unreadable:
+            return [Warned(Trouble.MALFORMED, peer, at_ms)]
+        if record.to and not self._lines.setdefault(peer.number, _Lines()).is_new(line):
+            return []
+        match content:
+            case Text():
+                is_direct = bool(record.to)
+                said = Said(peer, content.text, at_ms, is_direct=is_direct, seq=record.seq)
+                if is_direct or not peer.away:
+                    return [said]
+                peer.away = ""
+                return [said, AwayChanged(peer, "", at_ms)]
+            case Password():
+                return [PasswordTold(peer, content.text)]
+            case Away():
+                peer.away = content.text
+                return [AwayChanged(peer, content.text, at_ms)]
+            case Unsupported():
+                return [Warned(Trouble.UNSUPPORTED, peer, at_ms)]
+            case _:
+                assert_never(content)
 
     # --- Members.
 
@@ -378,45 +432,11 @@ class Reader:
             came_seq=seq,
             came_ms=at_ms,
         )
-        sender = VerifyKey(card.identity)
         self.peers[number] = peer
-        self._chains[number] = _Chains(
-            room=ReceiveChains(sender, card.session, self._room_id, ROOM_DEST),
-            direct=ReceiveChains(sender, card.session, self._room_id, self._session),
+        self._chains[number] = ReceiveChains(
+            VerifyKey(card.identity), card.session, self._room_id, self._session
         )
         return peer
-
-
-def _on_content(peer: Peer, record: Delivered, opened: bytes | Failure) -> Sequence[Event]:
-    """Say what became of a message: the first step of PROTOCOL.md 5.3 that applies decides."""
-    at_ms = record.at_ms
-    if not peer.is_trusted:
-        return [Warned(Trouble.HIDDEN, peer, at_ms)]
-    if opened is Failure.UNREADABLE:
-        return [Warned(Trouble.UNREADABLE, peer, at_ms)]
-    if opened is Failure.UNAUTHENTIC:
-        return [Warned(Trouble.UNAUTHENTIC, peer, at_ms)]
-    try:
-        content = contents.decode(opened)
-    except Unreadable:
-        return [Warned(Trouble.MALFORMED, peer, at_ms)]
-    match content:
-        case Text():
-            is_direct = bool(record.to)
-            said = Said(peer, content.text, at_ms, is_direct=is_direct, seq=record.seq)
-            if is_direct or not peer.away:
-                return [said]
-            peer.away = ""
-            return [said, AwayChanged(peer, "", at_ms)]
-        case Password():
-            return [PasswordTold(peer, content.text)]
-        case Away():
-            peer.away = content.text
-            return [AwayChanged(peer, content.text, at_ms)]
-        case Unsupported():
-            return [Warned(Trouble.UNSUPPORTED, peer, at_ms)]
-        case _:
-            assert_never(content)
 
 
 def _standing_warnings(peer: Peer, at_ms: int) -> Sequence[Warned]:

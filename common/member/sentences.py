@@ -202,14 +202,16 @@ def undelivered(event: Undelivered, *, of_program: bool) -> str:
     count = rows_of(event.lines) if of_program else len(event.lines)
     what = "1 line was" if count == 1 else f"{count} lines were"
     remedy = "" if of_program else " /resend or /drop."
+    to = list({line.to.name: "" for line in event.lines if line.to})
+    # A room's log shows what a relay says of it; of what is for one member nobody else knows.
+    theirs = "it" if count == 1 else "what was for one alone"
+    doubt = f" {_listed(to)} may have read {theirs}." if to else ""
     if event.is_over:
-        return f"{what} not sent: others may have joined.{remedy}"
+        return f"{what} not sent: others may have joined.{doubt}{remedy}"
     if event.why:
-        return f"{what} not sent. The relay says: {event.why}{remedy}"
-    left = {line.to.name: "" for line in event.lines if line.to}
-    have = "has" if len(left) == 1 else "have"
-    names_left = _listed(list(left))
-    return f"{what} not sent: {names_left} {have} left, or is not trusted.{remedy}"
+        return f"{what} not sent. The relay says: {event.why}{doubt}{remedy}"
+    have = "has" if len(to) == 1 else "have"
+    return f"{what} not sent: {_listed(to)} {have} left, or is not trusted.{remedy}"
 
 
 def resent(count: int, kept: Sequence[str]) -> str:

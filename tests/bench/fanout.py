@@ -10,7 +10,7 @@ log), `websockets` (the asyncio `broadcast()` of that package, plain text), `ins
 where they are installed.
 
 - A message is 100 bytes of text for the plain servers, for ours the body that such a text is sealed
-  into: 80 + 128 + 16 bytes, which a relay cannot look into.
+  into: 112 + 128 + 16 bytes, which a relay cannot look into.
 - A delivery is one message out of the bytes received by one connection, decrypted where it was
   sealed. All messages of a run have one size, so a frame's length gives their number; the first and
   the last of each read are looked into, and every one on one connection, from which the order is
@@ -74,7 +74,7 @@ from common.wire.records import Hello, Join, Kind, MemberId, Sent, Seq, Welcome 
 
 PASSWORD = "bench"
 TEXT_BYTES = 100
-BODY_BYTES = 80 + 128 + 16
+BODY_BYTES = 112 + 128 + 16
 RECORD_BYTES = 2 + records.DELIVERED_HEAD_BYTES + BODY_BYTES
 READ_BYTES = 256 * 1024
 SENDERS = 10

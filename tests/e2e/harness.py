@@ -566,6 +566,7 @@ class Bot:
             secret=None,
             pins=Pins(None),
             today="2026-11-21",
+            at_ms=lambda: 0,
         )
         passwords = Passwords(password, lambda text: ticket.derive_psk(text, invitation.key))
         passwords.psk = passwords.stretch()

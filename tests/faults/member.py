@@ -102,6 +102,7 @@ class Member:
             secret=None,
             pins=Pins(None),
             today="2026-11-21",
+            at_ms=lambda: 0,
         )
         # The relay counts on the system's clock.
         conversation.messages_s = MESSAGES_S / speed

@@ -78,7 +78,7 @@ def test_a_member_that_is_removed_is_told_why_and_the_others_see_it(world: World
     eve, fay = Raw(world).join(), Raw(world, "fay", identity=Identity.generate()).join()
     seq = world.room._log.room_seq
     orders(world, "/kick eve too loud")
-    eve.link.send(Sent(Kind.MESSAGE, RELAY, bytes(8) + seq.to_bytes(8) + bytes(80)))
+    eve.link.send(Sent(Kind.MESSAGE, RELAY, bytes(8) + seq.to_bytes(8) + bytes(112)))
     for raw in (eve, fay):
         raw.flow()
     assert eve.status == 403
@@ -344,7 +344,7 @@ def test_whoever_is_muted_and_goes_on_is_read_all_the_same(world: World) -> None
     eve.flow()
     seq = world.room._log.room_seq
     eve.got.clear()
-    message = bytes(8) + seq.to_bytes(8) + bytes(80)
+    message = bytes(8) + seq.to_bytes(8) + bytes(112)
     eve.link.send(Sent(Kind.MESSAGE, RELAY, message))
     eve.link.send(Sent(Kind.LEAVE, RELAY, b""))
     eve.flow()
@@ -473,7 +473,7 @@ def test_wrong_passwords_lock_nobody_out_who_is_inside(world: World) -> None:
     # Same address, as the world has it.
     assert Raw(world, "mal", identity=Identity.generate()).status == 429
     seq = world.room._log.room_seq
-    eve.link.send(Sent(Kind.MESSAGE, RELAY, bytes(8) + seq.to_bytes(8) + bytes(80)))
+    eve.link.send(Sent(Kind.MESSAGE, RELAY, bytes(8) + seq.to_bytes(8) + bytes(112)))
     eve.flow()
     assert eve.got[-1].kind is Kind.MESSAGE
     assert eve.status is None

@@ -158,6 +158,21 @@ def test_who_leaves_before_a_direct_line_is_logged_was_told_nothing(room: Room) 
     assert list(ace.view.pending.values()) == [MARKER]
 
 
+def test_of_a_refused_direct_line_nobody_knows_whether_it_was_read(room: Room) -> None:
+    ace, bea = room.seat("ace", "bea")
+    room.world.relay.orders("/mute ace 10m")
+    room.carry()
+    ace.type("/msg bea psst")
+    room.carry()
+    (told,) = rows(ace, "1 line was not sent. The relay says: You are muted until ")
+    assert told.endswith(" bea may have read it. /resend or /drop.")
+    ace.type("to all")
+    room.carry()
+    told = rows(ace, "1 line was not sent. The relay says: You are muted until ")[1]
+    assert "may have read" not in told
+    assert bea.view.said_texts == []
+
+
 def test_a_reply_goes_to_who_wrote_last_and_nobody_else(room: Room) -> None:
     ace, bea, col = room.seat("ace", "bea", "col")
     bea.type("/msg ace one")

@@ -141,7 +141,7 @@ def test_a_newcomer_sees_its_arrival_no_sooner_than_the_others(world: World) -> 
     assert eve.got[before:] == []
     # What is said tells of arrivals; else the next turn that may.
     seen = world.room._log.room_seq.to_bytes(8)
-    eve.link.send(Sent(Kind.MESSAGE, RELAY, bytes(8) + seen + bytes(80)))
+    eve.link.send(Sent(Kind.MESSAGE, RELAY, bytes(8) + seen + bytes(112)))
     eve.flow()
     dan.flow()
     assert [record.kind for record in eve.got[before:]] == [Kind.CARD, Kind.MESSAGE]
@@ -268,7 +268,7 @@ class TestEnding:
 
     def test_what_follows_a_fault_does_not(self, world: World) -> None:
         eve = Raw(world).join()
-        eve.link.send(Sent(Kind.MESSAGE, RELAY, bytes(8) + (2**40).to_bytes(8) + bytes(80)))
+        eve.link.send(Sent(Kind.MESSAGE, RELAY, bytes(8) + (2**40).to_bytes(8) + bytes(112)))
         eve.link.send(Sent(Kind.LEAVE, RELAY, b""))
         eve.flow()
         assert eve.status == 400
@@ -331,11 +331,11 @@ class TestEnding:
         eve = Raw(world).join()
         seq = world.room._log.room_seq
         for _ in range(100):
-            eve.link.send(Sent(Kind.MESSAGE, RELAY, bytes(8) + seq.to_bytes(8) + bytes(80)))
+            eve.link.send(Sent(Kind.MESSAGE, RELAY, bytes(8) + seq.to_bytes(8) + bytes(112)))
             eve.pipe.flush()
         eve.flow()
         # All that one read held is taken; the next waits until the debt is paid.
-        eve.link.send(Sent(Kind.MESSAGE, RELAY, bytes(8) + seq.to_bytes(8) + bytes(80)))
+        eve.link.send(Sent(Kind.MESSAGE, RELAY, bytes(8) + seq.to_bytes(8) + bytes(112)))
         eve.flow()
         assert world.room._log.room_seq == seq + 100
         world.now += 5

@@ -2,16 +2,21 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import random
 from typing import Any
 
 import pytest
-from hypothesis import given
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from common.crypto import chain, hashing, primitives
 from common.crypto.chain import (
     CHAIN_MESSAGES,
     ROOM_DEST,
+    SCOPE_DIRECT,
+    SCOPE_ROOM,
     Failure,
     ReceiveChains,
     Sealed,
@@ -21,7 +26,7 @@ from common.crypto.identity import Identity
 from common.crypto.primitives import Aead, CardKey, RecipientKey, VerifyKey
 from common.crypto.transcript import Transcript
 from common.errors import LocalProtocolError, ProtocolError, Unreadable
-from tests.unit.crypto.vectors import ACE, ROOM_ID, TERMCHAT, ZOE, Person, flips, unhex
+from tests.unit.crypto.vectors import ACE, ROOM_ID, TERMCHAT, ZOE, flips, unhex
 
 H = bytes(range(32))
 CONTENT = b"\1\0\2hi".ljust(128, b"\0")
@@ -36,9 +41,10 @@ def _send(number: int = 1, dest: bytes = ROOM_DEST, *, session: bytes = ACE.sess
     return SendChain(ACE.identity, session, ROOM_ID, dest, number)
 
 
-def _receive(dest: bytes = ROOM_DEST, sender: Person = ACE) -> ReceiveChains:
-    """Return what zoë keeps of one sender."""
-    return ReceiveChains(VerifyKey(sender.identity.public), sender.session, ROOM_ID, dest)
+def _receive(sender: VerifyKey | None = None) -> ReceiveChains:
+    """Return what zoë keeps of one sender, ace."""
+    sender = sender or VerifyKey(ACE.identity.public)
+    return ReceiveChains(sender, ACE.session, ROOM_ID, ZOE.session)
 
 
 def _give(sending: SendChain, receiving: ReceiveChains) -> bytes:
@@ -49,17 +55,23 @@ def _give(sending: SendChain, receiving: ReceiveChains) -> bytes:
 
 
 def _offer(receiving: ReceiveChains, body: bytes) -> None:
-    receiving.offer(body, [ZOE.card_key], ZOE.identity.public, ZOE.session)
+    receiving.offer(body, [ZOE.card_key], ZOE.identity.public)
 
 
-def _open(receiving: ReceiveChains, body: bytes, h_seen: bytes = H) -> bytes | Failure:
+def _open(
+    receiving: ReceiveChains,
+    body: bytes,
+    h_seen: bytes = H,
+    scope: int = SCOPE_ROOM,
+    is_early: bool = False,
+) -> bytes | Failure:
     """Open one message alone."""
-    (opened,) = receiving.open([Sealed(body, h_seen)])
+    (opened,) = receiving.open([Sealed(body, h_seen, scope, is_early)])
     return opened
 
 
-def _pair(number: int = 1, dest: bytes = ROOM_DEST) -> tuple[SendChain, ReceiveChains]:
-    sending, receiving = _send(number, dest), _receive(dest)
+def _pair(number: int = 1) -> tuple[SendChain, ReceiveChains]:
+    sending, receiving = _send(number), _receive()
     _give(sending, receiving)
     return sending, receiving
 
@@ -95,7 +107,7 @@ def _forged(
     covered = b"termchat.v1 chain\0" + digest + ad + seen + H + keys[32:] + ciphertext
     digest = hashlib.sha256(covered).digest()
     signature = signer.sign(b"termchat.v1 message\0" + digest)
-    return position + seen + ciphertext + signature, digest
+    return position + seen + keys[32:] + ciphertext + signature, digest
 
 
 def _key(sending: SendChain) -> bytes:
@@ -128,13 +140,13 @@ def test_room_messages_are_the_vectors() -> None:
 
 
 def test_a_direct_message_is_the_vector() -> None:
-    receiving, body = _receive(ZOE.session), unhex(DIRECT["body"])
+    receiving, body = _receive(), unhex(DIRECT["body"])
     assert unhex(DIRECT["dest"]) == ZOE.session
     _offer(receiving, unhex(DIRECT["key_body"]))
     key, h_seen = unhex(DIRECT["chain_key"]), unhex(DIRECT["H_seen"])
     sending = SendChain(ACE.identity, ACE.session, ROOM_ID, ZOE.session, 2, chain_key=key)
     assert sending.seal(unhex(DIRECT["content"]), DIRECT["seen"], h_seen) == body
-    assert _open(receiving, body, h_seen) == unhex(DIRECT["content"])
+    assert _open(receiving, body, h_seen, SCOPE_DIRECT) == unhex(DIRECT["content"])
 
 
 def test_the_head_of_a_sender_key_is_the_vector() -> None:
@@ -206,7 +218,7 @@ class _Counting(VerifyKey):
 
 def test_messages_opened_together_cost_one_verification_for_each_chain() -> None:
     verify = _Counting(ACE.identity.public)
-    receiving = ReceiveChains(verify, ACE.session, ROOM_ID, ROOM_DEST)
+    receiving = _receive(verify)
     old, new = _send(1), _send(2)
     _give(old, receiving)
     sealed = [Sealed(old.seal(bytes([n]), 7, H), H) for n in range(9)]
@@ -216,6 +228,13 @@ def test_messages_opened_together_cost_one_verification_for_each_chain() -> None
     sealed = [Sealed(one.seal(CONTENT, 7, H), H) for one in (old, old, new, new, new, old)]
     assert receiving.open(sealed) == [CONTENT] * 5 + [UNREADABLE]
     assert verify.count == 3
+
+
+def test_early_is_only_what_is_on_a_chain_that_we_were_not_given() -> None:
+    sending, receiving = _pair()
+    other = _send(2)
+    assert _open(receiving, other.seal(CONTENT, 7, H), is_early=True) is Failure.EARLY
+    assert _open(receiving, sending.seal(CONTENT, 7, H), is_early=True) is UNAUTHENTIC
 
 
 def test_no_messages_are_no_messages() -> None:
@@ -258,7 +277,7 @@ def test_whoever_gives_out_a_chain_chooses_where_it_starts_and_no_word_of_it() -
     # The relay, and a member who has the chain key, seal what they like in ace's name.
     for digest in (true_digest, bytes(32), b"\7" * 32):
         told = _receive()
-        told._pending = chain._Chain(1, 1, key, digest)
+        told._pending[SCOPE_ROOM] = chain._Chain(1, 1, key, digest)
         assert told.open(rest) == [CONTENT if digest == true_digest else UNAUTHENTIC] * 2
 
 
@@ -286,10 +305,10 @@ def test_an_old_card_key_opens_what_was_on_its_way() -> None:
     sending, receiving, new = _send(), _receive(), CardKey.generate()
     body = sending.key_for(ZOE_PUBLIC, ZOE.identity.public, ZOE.session)
     with pytest.raises(Unreadable):
-        receiving.offer(body, [new], ZOE.identity.public, ZOE.session)
+        receiving.offer(body, [new], ZOE.identity.public)
     with pytest.raises(Unreadable):
-        receiving.offer(body, [], ZOE.identity.public, ZOE.session)
-    receiving.offer(body, [new, ZOE.card_key], ZOE.identity.public, ZOE.session)
+        receiving.offer(body, [], ZOE.identity.public)
+    receiving.offer(body, [new, ZOE.card_key], ZOE.identity.public)
     assert _open(receiving, sending.seal(CONTENT, 7, H), H) == CONTENT
 
 
@@ -349,43 +368,47 @@ def test_an_earlier_chain_again_fails_after_leave_and_card() -> None:
     assert _open(receiving, message) == CONTENT
     # Ace leaves and comes back: a new session, so new chains. (The same session, which only a lying
     # relay shows, is caught by `seen` before this module is asked.)
-    back = ReceiveChains(VerifyKey(ACE.identity.public), bytes(16), ROOM_ID, ROOM_DEST)
+    back = ReceiveChains(VerifyKey(ACE.identity.public), bytes(16), ROOM_ID, ZOE.session)
     with pytest.raises(Unreadable):
         _offer(back, key)
     assert _open(back, message, H) is UNREADABLE
 
 
 @pytest.mark.parametrize(
-    ("sent", "shown"), [(ROOM_DEST, ZOE.session), (ZOE.session, ROOM_DEST)], ids=["room", "direct"]
+    ("sent", "shown"),
+    [(SCOPE_ROOM, SCOPE_DIRECT), (SCOPE_DIRECT, SCOPE_ROOM)],
+    ids=["room", "direct"],
 )
-def test_a_message_of_the_other_scope_fails(sent: bytes, shown: bytes) -> None:
-    sending, receiving = _send(1, sent), _receive(shown)
+def test_a_message_of_the_other_scope_fails(sent: int, shown: int) -> None:
+    dests = {SCOPE_ROOM: ROOM_DEST, SCOPE_DIRECT: ZOE.session}
+    sending, receiving = _send(1, dests[sent]), _receive()
     key = sending.key_for(ZOE_PUBLIC, ZOE.identity.public, ZOE.session)
-    with pytest.raises(Unreadable, match="scope"):
-        _offer(receiving, key)
     turned = key[:8] + bytes([1 - key[8]]) + key[9:]
     with pytest.raises(Unreadable, match="opened"):
         _offer(receiving, turned)
-    # Even a sender who gives one chain for both cannot be shown in the other place.
+    _offer(receiving, key)
     body = sending.seal(CONTENT, 7, H)
-    other = SendChain(ACE.identity, ACE.session, ROOM_ID, shown, 1, chain_key=_key(_send(1, sent)))
+    assert _open(receiving, body, H, shown) is UNREADABLE
+    # Even a sender who gives one chain for both cannot be shown in the other place.
+    chain_key = _key(_send(1, dests[sent]))
+    other = SendChain(ACE.identity, ACE.session, ROOM_ID, dests[shown], 1, chain_key=chain_key)
     _give(other, receiving)
-    assert _open(receiving, body, H) is UNAUTHENTIC
+    assert _open(receiving, body, H, shown) is UNAUTHENTIC
+    assert _open(receiving, body, H, sent) == CONTENT
 
 
 def test_a_scope_that_is_none_is_not_taken() -> None:
     key = _send().key_for(ZOE_PUBLIC, ZOE.identity.public, ZOE.session)
-    for dest in (ROOM_DEST, ZOE.session):
-        with pytest.raises(Unreadable, match="scope"):
-            _offer(_receive(dest), key[:8] + b"\2" + key[9:])
+    with pytest.raises(Unreadable, match="scope"):
+        _offer(_receive(), key[:8] + b"\2" + key[9:])
 
 
 def test_another_members_number_on_a_message_fails() -> None:
     sending, _ = _pair()
     key = sending.key_for(ZOE_PUBLIC, ZOE.identity.public, ZOE.session)
-    other_identity = ReceiveChains(VerifyKey(BOB.public), ACE.session, ROOM_ID, ROOM_DEST)
-    other_session = ReceiveChains(VerifyKey(ACE.identity.public), bytes(16), ROOM_ID, ROOM_DEST)
-    other_room = ReceiveChains(VerifyKey(ACE.identity.public), ACE.session, bytes(32), ROOM_DEST)
+    other_identity = ReceiveChains(VerifyKey(BOB.public), ACE.session, ROOM_ID, ZOE.session)
+    other_session = ReceiveChains(VerifyKey(ACE.identity.public), bytes(16), ROOM_ID, ZOE.session)
+    other_room = ReceiveChains(VerifyKey(ACE.identity.public), ACE.session, bytes(32), ZOE.session)
     chain_key, body = _key(sending), sending.seal(CONTENT, 7, H)
     for identity, session, room_id, receiving in (
         (BOB, ACE.session, ROOM_ID, other_identity),
@@ -432,11 +455,11 @@ def test_a_sender_key_made_by_the_relay_opens_nothing() -> None:
 
 
 def test_a_key_for_another_recipient_does_not_open() -> None:
-    sending, receiving = _send(), _receive()
-    body = sending.key_for(ZOE_PUBLIC, ZOE.identity.public, ZOE.session)
+    body = _send().key_for(ZOE_PUBLIC, ZOE.identity.public, ZOE.session)
     for identity, session in ((BOB.public, ZOE.session), (ZOE.identity.public, bytes(16))):
+        receiving = ReceiveChains(VerifyKey(ACE.identity.public), ACE.session, ROOM_ID, session)
         with pytest.raises(Unreadable):
-            receiving.offer(body, [ZOE.card_key], identity, session)
+            receiving.offer(body, [ZOE.card_key], identity)
 
 
 @pytest.mark.parametrize("history", ["another log", "dropped", "hidden member", "reordered"])
@@ -485,7 +508,7 @@ def test_chain_number_0_is_never_taken() -> None:
     assert _open(receiving, sending.seal(CONTENT, 7, H), H) is UNREADABLE
 
 
-@pytest.mark.parametrize("size", [0, 1, 95, 16_641])
+@pytest.mark.parametrize("size", [0, 1, 127, 16_641])
 def test_a_message_of_no_possible_length_is_refused(size: int) -> None:
     with pytest.raises(ProtocolError):
         chain.peek(bytes(size))
@@ -507,7 +530,7 @@ def test_a_sender_key_of_another_length_is_refused(size: int) -> None:
 @given(st.binary(max_size=200))
 def test_any_bytes_have_a_head_or_are_refused(data: bytes) -> None:
     receiving = _receive()
-    if len(data) < 96:
+    if len(data) < 128:
         with pytest.raises(ProtocolError):
             chain.peek(data)
     else:
@@ -563,8 +586,152 @@ def test_what_is_opened_together_is_what_opens_one_by_one(came: list[str], cuts:
     assert found == expected
 
 
+# One record, one content (PROTOCOL.md 1, a malicious member).
+
+P1305 = 2**130 - 5
+
+
+def _collide(keys: tuple[bytes, bytes], ad: bytes, draw: random.Random) -> bytes:
+    """Find a ciphertext that ChaCha20-Poly1305 opens under both keys: it does not commit to one.
+
+    Poly1305 is linear in each block: two blocks are free, and two tags must be the same.
+    """
+    blocks = [draw.randbytes(16) for _ in range(8)]
+    sizes = len(ad).to_bytes(8, "little") + (128).to_bytes(8, "little")
+    rest = ad.ljust(-(-len(ad) // 16) * 16, b"\0")
+    while True:
+        tag = draw.randrange(2**128)
+        rows = []
+        for key in keys:
+            stream = Cipher(ChaCha20(key, bytes(16)), None).encryptor().update(bytes(32))
+            r = int.from_bytes(stream[:16], "little") & 0x0FFFFFFC0FFFFFFC0FFFFFFC0FFFFFFF
+            pad = int.from_bytes(stream[16:], "little")
+            whole = [rest[at : at + 16] for at in range(0, len(rest), 16)]
+            whole += [*blocks[:6], bytes(16), bytes(16), sizes]
+            known = 0
+            for at, block in enumerate(whole):
+                is_free = at in (len(whole) - 2, len(whole) - 3)
+                value = 0 if is_free else int.from_bytes(block, "little") + 2**128
+                known = (known + value) * r % P1305
+            wanted = (tag - pad) % 2**128 + draw.randrange(3) * 2**128
+            rows.append((pow(r, 3, P1305), pow(r, 2, P1305), (wanted - known) % P1305))
+        (a, b, e), (c, d, f) = rows
+        inverse = pow((a * d - b * c) % P1305, -1, P1305)
+        found = ((e * d - b * f) * inverse % P1305, (a * f - c * e) * inverse % P1305)
+        if all(2**128 <= value < 2**129 for value in found):
+            blocks[6:] = [(value - 2**128).to_bytes(16, "little") for value in found]
+            return b"".join(blocks) + tag.to_bytes(16, "little")
+
+
+class _Liar:
+    """Ace, who gives one chain two keys; it says each message on either, or on both."""
+
+    def __init__(self) -> None:
+        self.keys = [b"\1" * 32, b"\2" * 32]
+        self.digests = [bytes(32), bytes(32)]
+        self.index = 0
+
+    def receivers(self) -> tuple[ReceiveChains, ReceiveChains]:
+        both = _receive(), _receive()
+        for receiving, key in zip(both, self.keys, strict=True):
+            _give(SendChain(ACE.identity, ACE.session, ROOM_ID, ROOM_DEST, 1, chain_key=key),
+                  receiving)  # fmt: skip
+        return both
+
+    def say(self, seen: int, sealed: str, shown: int, signed: int, draw: random.Random) -> bytes:
+        """Return the next message.
+
+        Args:
+            sealed: under whose key: "0", "1" or "both".
+            shown: whose commitment it shows.
+            signed: for whom its signature verifies; 2 for nobody.
+        """
+        position = (1).to_bytes(4) + self.index.to_bytes(4)
+        ad = ROOM_ID + ACE.identity.public + ACE.session + ROOM_DEST + position
+        roots = [hmac.digest(key, b"\1", "sha256") for key in self.keys]
+        pairs = [
+            primitives.hkdf_expand(root, info=b"termchat.v1 message\0", size=64) for root in roots
+        ]
+        if sealed == "both":
+            ciphertext = _collide((pairs[0][:32], pairs[1][:32]), ad, draw)
+        else:
+            ciphertext = Aead(pairs[int(sealed)][:32]).seal(bytes(12), CONTENT, ad)
+        for whose, pair in enumerate(pairs):
+            covered = b"termchat.v1 chain\0" + self.digests[whose] + ad + seen.to_bytes(8) + H
+            digest = hashlib.sha256(covered + pair[32:] + ciphertext).digest()
+            self.digests[whose] = digest
+        signature = bytes(64)
+        if signed < 2:
+            signature = ACE.identity.sign(b"termchat.v1 message\0" + self.digests[signed])
+        self.keys = [hmac.digest(key, b"\2", "sha256") for key in self.keys]
+        self.index += 1
+        return position + seen.to_bytes(8) + pairs[shown][32:] + ciphertext + signature
+
+
+def test_one_ciphertext_under_two_keys() -> None:
+    draw, ad = random.Random(1), bytes(104)
+    keys = bytes([1]) * 32, bytes([2]) * 32
+    ciphertext = _collide(keys, ad, draw)
+    one, other = (Aead(key).open(bytes(12), ciphertext, ad) for key in keys)
+    assert one != other
+
+
+@pytest.mark.parametrize("shown", [0, 1])
+def test_a_member_that_shows_two_texts_is_read_by_one_and_found_out_by_the_other(
+    shown: int,
+) -> None:
+    liar, draw = _Liar(), random.Random(2)
+    rob, vera = liar.receivers()
+    first = Sealed(liar.say(7, "both", shown, 0, draw), H)
+    second = Sealed(liar.say(7, "1", 1, 1, draw), H)
+    found = [rob.open([first]), vera.open([first, second])[:1]]
+    assert UNAUTHENTIC in (found[0][0], found[1][0])
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(5, 8),
+            st.sampled_from(["0", "1", "both", "both"]),
+            st.integers(0, 1),
+            st.integers(0, 2),
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+    st.lists(st.integers(1, 4), max_size=6),
+    st.lists(st.integers(1, 4), max_size=6),
+    st.integers(0, 2**32),
+)
+@example([(7, "both", 0, 0), (7, "1", 1, 1)], [1, 1], [2], 0)
+@example([(7, "both", 0, 0), (5, "1", 1, 1)], [1, 1], [2], 0)
+def test_whoever_accepts_a_record_reads_what_every_other_reads(
+    said: list[tuple[int, str, int, int]], cuts: list[int], others: list[int], seed: int
+) -> None:
+    liar, draw = _Liar(), random.Random(seed)
+    rob, vera = liar.receivers()
+    bodies = [liar.say(*how, draw) for how in said]
+    read: list[list[bytes | Failure]] = []
+    for receiving, sizes, is_late in ((rob, cuts, True), (vera, others, False)):
+        # Rob came later: what shows a view from before that is early to him.
+        left = [
+            Sealed(body, H, is_early=is_late and seen < 7)
+            for body, (seen, *_) in zip(bodies, said, strict=True)
+        ]
+        found: list[bytes | Failure] = []
+        while left:
+            size = sizes.pop() if sizes else len(left)
+            found += receiving.open(left[:size])
+            del left[:size]
+        read.append(found)
+        # Whoever holds the chain is never left in silence.
+        assert Failure.EARLY not in found
+    for one, other in zip(*read, strict=True):
+        assert isinstance(one, Failure) or isinstance(other, Failure) or one == other
+
+
 def test_secrets_do_not_show() -> None:
     sending, receiving = _pair()
     assert _open(receiving, sending.seal(CONTENT, 7, H)) == CONTENT
-    for value in (sending, receiving, receiving._current):
+    for value in (sending, receiving, receiving._current[SCOPE_ROOM]):
         assert repr(value).startswith("<common.crypto.chain.")

@@ -17,7 +17,7 @@ from common.wire import records
 from common.wire.records import RELAY, Delivered, Kind, MemberId, Seq, decode_delivered, split
 
 ONE, TWO, THREE = MemberId(1), MemberId(2), MemberId(3)
-BODY = bytes(96)
+BODY = bytes(128)
 FRAME_BYTES = 2 + records.DELIVERED_HEAD_BYTES + len(BODY)
 T = 1_000.0
 LIMIT = 65_519

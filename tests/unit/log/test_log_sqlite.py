@@ -82,13 +82,13 @@ def append(log: StoredLog, record: Delivered, h: bytes = bytes(32)) -> None:
     log.append(framed(record.encode()), h, T)
 
 
-def say(log: StoredLog, body: bytes = bytes(96), h: bytes = bytes(32)) -> Delivered:
+def say(log: StoredLog, body: bytes = bytes(128), h: bytes = bytes(32)) -> Delivered:
     record = Delivered(Kind.MESSAGE, ONE, RELAY, Seq(log.room_seq + 1), 5, body)
     append(log, record, h)
     return record
 
 
-def mail(log: StoredLog, sender: MemberId, to: MemberId, body: bytes = bytes(96)) -> Delivered:
+def mail(log: StoredLog, sender: MemberId, to: MemberId, body: bytes = bytes(128)) -> Delivered:
     record = Delivered(Kind.MESSAGE, sender, to, Seq(0), 5, body)
     log.append_mail(record, T)
     return record
@@ -260,7 +260,7 @@ def test_many_of_everything_in_one_transaction(opened: Open) -> None:
         say(log)
     log.open_mail(ONE)
     log.open_mail(TWO)
-    told = [mail(log, ONE, TWO, b"%d" % i + bytes(96)) for i in range(150)]
+    told = [mail(log, ONE, TWO, b"%d" % i + bytes(128)) for i in range(150)]
     commit(store)
     store.close()
     rooms = opened().load(T)

@@ -14,7 +14,7 @@ import pytest
 
 from common.crypto import card as cards
 from common.crypto import ticket
-from common.crypto.chain import ROOM_DEST, SendChain
+from common.crypto.chain import ROOM_DEST, ReceiveChains, SendChain
 from common.crypto.hashing import sha256
 from common.crypto.identity import Identity, RelayKey
 from common.crypto.primitives import CardKey
@@ -24,7 +24,6 @@ from common.member import contents
 from common.member.contents import Text
 from common.member.conversation import Conversation, Phase
 from common.member.events import Event, Failed, Peer, Said, Trouble, Warned
-from common.member.reader import _Chains
 from common.member.trust import Pins
 from common.relay.room import Room, Seat
 from common.relay.rules import Rules
@@ -60,6 +59,7 @@ class Person:
             secret=secret,
             pins=self.pins,
             today=TODAY,
+            at_ms=lambda: 0,
         )
         self._seat: Seat | None = None
         self.holder = object()
@@ -83,7 +83,7 @@ class Person:
         assert peer is not None
         return peer
 
-    def chains(self, other: Person) -> _Chains:
+    def chains(self, other: Person) -> ReceiveChains:
         """What opens the other's messages."""
         return self.conv._reader._chains[self.peer(other).number]
 

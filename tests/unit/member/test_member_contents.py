@@ -19,10 +19,18 @@ from common.member.contents import (
 from tests.unit.crypto.vectors import TERMCHAT, unhex
 
 
-def shape(kind: int, data: bytes, *, length: int | None = None, blocks: int | None = None) -> bytes:
-    """A content by the letter of PROTOCOL.md 5.3, or nearly so."""
+def shape(
+    kind: int,
+    data: bytes,
+    *,
+    length: int | None = None,
+    blocks: int | None = None,
+    line: int | None = None,
+) -> bytes:
+    """A content by the letter of PROTOCOL.md 5.4, or nearly so; with a line, a direct one."""
     size = len(data) if length is None else length
-    whole = bytes([kind]) + size.to_bytes(2) + data
+    number = b"" if line is None else line.to_bytes(8)
+    whole = bytes([kind]) + number + size.to_bytes(2) + data
     blocks = -(-len(whole) // 128) if blocks is None else blocks
     return whole.ljust(blocks * 128, b"\0")
 
@@ -34,7 +42,10 @@ def shape(kind: int, data: bytes, *, length: int | None = None, blocks: int | No
 def test_a_text_round_trips(text: str) -> None:
     data = contents.encode(Text(text))
     assert data == shape(1, text.encode())
-    assert contents.decode(data) == Text(text)
+    assert contents.decode(data) == (Text(text), 0)
+    direct = contents.encode(Text(text), 7)
+    assert direct == shape(1, text.encode(), line=7)
+    assert contents.decode(direct, is_direct=True) == (Text(text), 7)
 
 
 @given(st.text(min_size=1, max_size=MAX_AWAY_BYTES // 4))
@@ -42,8 +53,8 @@ def test_a_password_and_an_absence_round_trip(text: str) -> None:
     for kind, content in ((3, Password(text)), (4, Away(text))):
         data = contents.encode(content)
         assert data == shape(kind, text.encode())
-        assert contents.decode(data) == content
-    assert contents.decode(shape(4, b"")) == Away("")
+        assert contents.decode(data) == (content, 0)
+    assert contents.decode(shape(4, b"")) == (Away(""), 0)
 
 
 @pytest.mark.parametrize(
@@ -66,14 +77,15 @@ def test_the_fewest_zeros(size: int, padded: int) -> None:
 
 def test_the_vectors() -> None:
     for vector in TERMCHAT["messages"]:
-        content = unhex(vector["content"])
-        decoded = contents.decode(content)
+        content, line = unhex(vector["content"]), vector.get("line")
+        decoded, number = contents.decode(content, is_direct=line is not None)
         assert isinstance(decoded, Text)
-        assert contents.encode(decoded) == content
+        assert number == (line or 0)
+        assert contents.encode(decoded, line) == content
 
 
 def test_a_lone_surrogate_is_sent_as_a_question_mark() -> None:
-    assert contents.decode(contents.encode(Text("a\ud800b"))) == Text("a?b")
+    assert contents.decode(contents.encode(Text("a\ud800b")))[0] == Text("a?b")
 
 
 @pytest.mark.parametrize("text", ["x" * 16_385, "é" * 8_193])
@@ -86,7 +98,7 @@ def test_too_long(text: str) -> None:
 
 @pytest.mark.parametrize("kind", [0, 2, 5, 255])
 def test_a_kind_we_do_not_know(kind: int) -> None:
-    assert contents.decode(shape(kind, b"anything")) == Unsupported(kind)
+    assert contents.decode(shape(kind, b"anything")) == (Unsupported(kind), 0)
 
 
 @pytest.mark.parametrize(
@@ -117,11 +129,19 @@ def test_malformed(padded: bytes) -> None:
         contents.decode(padded)
 
 
-@given(st.binary(max_size=300) | st.binary(min_size=128, max_size=128))
-def test_any_bytes(data: bytes) -> None:
+@pytest.mark.parametrize("padded", [b"\1" + bytes(7), b"\1" + bytes(9), shape(1, b"x" * 126)])
+def test_a_direct_one_without_its_number(padded: bytes) -> None:
+    with pytest.raises(Unreadable):
+        contents.decode(padded, is_direct=True)
+
+
+@given(st.binary(max_size=300) | st.binary(min_size=128, max_size=128), st.booleans())
+@example(shape(1, b"hi", line=2**64 - 1), True)
+def test_any_bytes(data: bytes, is_direct: bool) -> None:
     try:
-        content = contents.decode(data)
+        content, line = contents.decode(data, is_direct=is_direct)
     except Unreadable:
         return
+    assert is_direct or line == 0
     if not isinstance(content, Unsupported):
-        assert contents.encode(content) == data
+        assert contents.encode(content, line if is_direct else None) == data

@@ -177,21 +177,21 @@ FAULTS: dict[str, Callable[[Two], Delivered]] = {
         Kind.LEAVE, two.bea.number, b"\0"
     )._replace(seq=Seq(h_of(two.ace)[0] + 2)),
     "a mail seq that skips one": lambda two: two.ace.forge(
-        Kind.MESSAGE, two.bea.number, bytes(96), to=two.ace.number
+        Kind.MESSAGE, two.bea.number, bytes(128), to=two.ace.number
     )._replace(seq=Seq(2)),
     "the LEAVE of no member": lambda two: two.ace.forge(Kind.LEAVE, MemberId(9), b"\0"),
-    "a MESSAGE of no member": lambda two: two.ace.forge(Kind.MESSAGE, MemberId(9), bytes(96)),
+    "a MESSAGE of no member": lambda two: two.ace.forge(Kind.MESSAGE, MemberId(9), bytes(128)),
     "mail of no member": lambda two: two.ace.forge(
         Kind.SENDER_KEY, MemberId(9), bytes(1209), to=two.ace.number
     ),
-    "a MESSAGE of number 0": lambda two: two.ace.forge(Kind.MESSAGE, RELAY, bytes(96)),
+    "a MESSAGE of number 0": lambda two: two.ace.forge(Kind.MESSAGE, RELAY, bytes(128)),
     "mail to another": lambda two: two.ace.forge(
         Kind.SENDER_KEY, two.bea.number, bytes(1209), to=9
     ),
     "mail without a body": lambda two: two.ace.forge(
         Kind.MESSAGE, two.bea.number, b"", to=two.ace.number
     ),
-    "an echo of nothing": lambda two: two.ace.forge(Kind.MESSAGE, two.ace.number, bytes(96)),
+    "an echo of nothing": lambda two: two.ace.forge(Kind.MESSAGE, two.ace.number, bytes(128)),
     "a LEAVE of ours that we did not ask for": lambda two: two.ace.forge(
         Kind.LEAVE, two.ace.number, b"\2"
     ),
@@ -329,7 +329,7 @@ class TestJoining:
                 refuses(col, Delivered(Kind.LEAVE, ace.number, RELAY, Seq(3), AT_MS, b"\0"))
         refuses(col, col.forge(Kind.LEAVE, ace.number, b"\0"))
         refuses(col, col.forge(Kind.CARD, MemberId(9), make_card("dan").encoded))
-        refuses(col, col.forge(Kind.MESSAGE, ace.number, bytes(96)))
+        refuses(col, col.forge(Kind.MESSAGE, ace.number, bytes(128)))
         refuses(col, col.forge(Kind.SENDER_KEY, ace.number, bytes(1209), to=col.number))
 
     def test_a_second_welcome(self) -> None:

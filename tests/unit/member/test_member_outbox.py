@@ -375,9 +375,9 @@ class TestExcluded:
         )
         chains = bea.chains(ace)
         with pytest.raises(Unreadable):
-            chains.direct.offer(key.body, [own], bea.conv.identity.public, bea.seat.session)
+            chains.offer(key.body, [own], bea.conv.identity.public)
         keys = bea.conv._reader._card_keys
-        chains.direct.offer(key.body, keys, bea.conv.identity.public, bea.seat.session)
+        chains.offer(key.body, keys, bea.conv.identity.public)
 
 
 # --- Orders.

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from common.crypto.chain import ROOM_DEST, SendChain, peek
+from common.crypto.chain import ROOM_DEST, SCOPE_ROOM, SendChain, peek
 from common.crypto.primitives import RecipientKey
-from common.errors import UsageError
+from common.errors import ProtocolError, UsageError
+from common.member import contents, reader
+from common.member.contents import Away, Text
 from common.member.conversation import Phase
-from common.member.events import Came, Joined, Left, Said, Trouble, Warned
+from common.member.events import Came, Event, Joined, Left, Said, Trouble, Warned
 from common.member.outbox import CARD_AGE_S
-from common.member.reader import CardReplaced, Found, Reader
+from common.member.reader import LINES_KEPT, CardReplaced, Found, Reader, _Lines
 from common.member.trust import Grade, Pin, Standing
 from common.wire import records
-from common.wire.records import RELAY, Kind, Member, MemberId, Sent, Seq, Welcome
+from common.wire.records import RELAY, Kind, Member, MemberId, Reason, Sent, Seq, Welcome
 from tests.unit.member.table import (
     AT_MS,
     ROOM_ID,
@@ -105,6 +110,105 @@ class TestAlone:
         (ace, bea) = reader.peers.values()
         assert (ace.is_trusted, bea.is_trusted) == (True, False)
 
+    @pytest.mark.parametrize("lie", [{"h": bytes(32)}, {"log_id": bytes(16)}, {"count": 1}])
+    def test_a_log_begins_with_its_log_id_alone(self, lie: dict[str, Any]) -> None:
+        table = Table()
+        col = Person(table, "col")
+        (welcome, *_) = col.knock()
+        told = Welcome.decode(welcome.body)
+        assert told.room_seq == 0
+        col.conv._reader.begin(told)
+        with pytest.raises(ProtocolError):
+            col.conv._reader.begin(replace(told, **lie))
+
+
+# --- Direct lines (PROTOCOL.md 5.4).
+
+
+class TestLines:
+    def psst(self, ace: Person, bea: Person, number: int, text: str = "psst") -> list[Event]:
+        """Seal a direct line of that number to bea, and let her read it."""
+        body = send_chain(ace, bea).seal(contents.encode(Text(text), number), *h_of(ace))
+        return bea.take(bea.forge(Kind.MESSAGE, ace.number, body, to=bea.number))
+
+    def two(self) -> tuple[Person, Person]:
+        _, ace, bea = pair()
+        ace.say("to bea", bea)
+        bea.read()
+        return ace, bea
+
+    def test_one_that_came_before_is_not_shown_again(self) -> None:
+        ace, bea = self.two()
+        (said,) = self.psst(ace, bea, 2**63)
+        assert isinstance(said, Said)
+        assert self.psst(ace, bea, 2**63) == []
+        assert self.psst(ace, bea, 2**63, "another text") == []
+        assert len(self.psst(ace, bea, 2**63 - 1)) == 1
+        assert len(self.psst(ace, bea, 2**63 + 1)) == 1
+
+    def test_a_receipt_that_is_kept_back_doubles_nothing(self) -> None:
+        _, ace, bea = pair()
+        ace.conv.say("psst", ace.peer(bea))
+        ace.send()
+        bea.read()
+        # The relay hides that it was logged, and says that ace missed nothing.
+        ace.conv._outbox.caught_up(ace.conv.peers)
+        ace.send()
+        bea.read()
+        assert bea.said == ["first", "psst"]
+
+    def test_it_grows_with_the_clock_and_never_falls(self) -> None:
+        _, ace, bea = pair()
+        at_ms = 1_000
+        ace.conv._at_ms = lambda: at_ms
+        numbers = [ace.conv.say("one", ace.peer(bea)) for _ in range(3)]
+        at_ms = 5
+        numbers.append(ace.conv.say("the clock was put back", ace.peer(bea)))
+        at_ms = 9_000
+        numbers.append(ace.conv.say("later"))
+        assert numbers == [1_000, 1_001, 1_002, 1_003, 9_000]
+
+    def test_each_session_counts_for_itself(self) -> None:
+        table, ace, bea = pair()
+        col = Person(table, "col").join()
+        for person in (ace, bea):
+            person.read()
+        for sender in (ace, col):
+            sender.say("hello", bea)
+        bea.read()
+        for sender in (ace, col):
+            assert len(self.psst(sender, bea, 2**63)) == 1
+        bea.take(bea.forge(Kind.LEAVE, ace.number, bytes([Reason.LEFT])))
+        assert bea.conv._reader._lines.keys() == {col.number}
+
+    def test_what_is_not_trusted_is_not_counted(self) -> None:
+        ace, bea = self.two()
+        bea.peer(ace).standing = Standing.CHANGED
+        self.psst(ace, bea, 2**63)
+        bea.peer(ace).standing = Standing.FIRST_SEEN
+        assert len(self.psst(ace, bea, 2**63)) == 1
+
+    def test_an_absence_is_a_line_too(self) -> None:
+        ace, bea = self.two()
+        away = contents.encode(Away("lunch"), 2**63)
+        for expected in (1, 0):
+            body = send_chain(ace, bea).seal(away, *h_of(ace))
+            events = bea.take(bea.forge(Kind.MESSAGE, ace.number, body, to=bea.number))
+            assert len(events) == expected
+
+    @given(st.lists(st.integers(0, 3 * LINES_KEPT), max_size=60), st.integers(1, 8))
+    def test_a_number_is_new_once(self, numbers: list[int], kept: int) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(reader, "LINES_KEPT", kept)
+            lines, seen = _Lines(), set[int]()
+            for number in numbers:
+                top = sorted(seen)[-kept:]
+                is_new = number not in seen and (len(top) < kept or number > top[0])
+                assert lines.is_new(number) == is_new
+                if is_new:
+                    seen.add(number)
+                assert lines._kept == sorted(seen)[-kept:]
+
 
 # --- The steps of PROTOCOL.md 5.3, in their order.
 
@@ -124,8 +228,8 @@ class TestSteps:
         peer = bea.peer(ace)
         peer.standing = Standing.CHANGED
         assert self.gets(bea, ace, message(ace, "hidden")) == [Trouble.HIDDEN]
-        assert self.gets(bea, ace, bytes(96)) == [Trouble.HIDDEN]
-        assert self.gets(bea, ace, bytes(96), to=bea) == [Trouble.HIDDEN]
+        assert self.gets(bea, ace, bytes(128)) == [Trouble.HIDDEN]
+        assert self.gets(bea, ace, bytes(128), to=bea) == [Trouble.HIDDEN]
         peer.standing = Standing.FIRST_SEEN
         assert self.texts(self.gets(bea, ace, message(ace, "second"))) == ["second"]
 
@@ -142,6 +246,49 @@ class TestSteps:
         dan = Person(table, "dan").join()
         assert self.gets(dan, ace, body) == []
         assert self.gets(dan, ace, body, to=dan) == [Trouble.UNREADABLE]
+
+    def test_4_nothing_is_passed_over_on_a_chain_that_we_hold(self) -> None:
+        table, ace, bea = pair()
+        before = h_of(ace)
+        dan = Person(table, "dan").join()
+        ace.read()
+        ace.say("second")
+        dan.read()
+        assert dan.said == ["second"]
+        chain = send_chain(ace)
+        body = chain.seal(padded("for some"), *before)
+        assert self.gets(dan, ace, body) == [Trouble.UNAUTHENTIC]
+        bea.read()
+        assert self.gets(bea, ace, body) == [Trouble.UNAUTHENTIC]
+
+    def test_4_who_has_spoken_to_us_has_seen_us(self) -> None:
+        table, ace, _ = pair()
+        before = h_of(ace)
+        dan = Person(table, "dan").join()
+        ace.read()
+        ace.say("second")
+        dan.read()
+        fresh = SendChain(identity("ace"), ace.seat.session, ROOM_ID, ROOM_DEST, 9)
+        assert self.gets(dan, ace, fresh.seal(padded("x"), *before)) == [Trouble.UNAUTHENTIC]
+
+    @pytest.mark.parametrize("is_direct_first", [False, True])
+    def test_4_what_its_sender_has_seen_never_falls(self, is_direct_first: bool) -> None:
+        table, ace, bea = pair()
+        before = h_of(bea)
+        Person(table, "dan").join()
+        for person in (ace, bea):
+            person.read()
+        to = ace.peer(bea)
+        ace.conv.say("newer view", to if is_direct_first else None)
+        ace.conv.say("a chain to bea", to)
+        ace.send()
+        bea.read()
+        chain = send_chain(ace, None if is_direct_first else bea)
+        content = contents.encode(Text("older view"), None if is_direct_first else 2**63)
+        found = self.gets(
+            bea, ace, chain.seal(content, *before), to=None if is_direct_first else bea
+        )
+        assert found == [Trouble.UNAUTHENTIC]
 
     def test_3_seen_before_its_sender_came(self) -> None:
         table, ace, bea = pair()
@@ -174,18 +321,18 @@ class TestSteps:
         transcript._kept.popleft()
         assert self.gets(bea, ace, body) == [Trouble.UNAUTHENTIC]
 
-    def test_4_no_chain_of_that_number(self) -> None:
+    def test_5_no_chain_of_that_number(self) -> None:
         _, ace, bea = pair()
         body = send_chain(ace).seal(padded("x"), *h_of(ace))
         assert self.gets(bea, ace, b"\0\0\0\7" + body[4:]) == [Trouble.UNREADABLE]
 
-    def test_5_one_after_a_message_that_is_withheld(self) -> None:
+    def test_6_one_after_a_message_that_is_withheld(self) -> None:
         _, ace, bea = pair()
         chain, h = send_chain(ace), h_of(ace)
         chain.seal(padded("withheld"), *h)
         assert self.gets(bea, ace, chain.seal(padded("x"), *h)) == [Trouble.UNAUTHENTIC]
 
-    def test_5_a_replay(self) -> None:
+    def test_6_a_replay(self) -> None:
         _, ace, bea = pair()
         ace.conv.say("second")
         ace.send()
@@ -194,14 +341,13 @@ class TestSteps:
         assert self.gets(bea, ace, record.body) == [Trouble.UNAUTHENTIC]
 
     @pytest.mark.parametrize("at", [15, 16, 40, -65, -64, -1])
-    def test_6_a_wrong_signature_changes_nothing(self, at: int) -> None:
+    def test_8_a_wrong_signature_changes_nothing(self, at: int) -> None:
         _, ace, bea = pair()
         ace.conv.say("second")
         ace.send()
         (record,) = bea.incoming()
         twisted = altered(record, at).body
-        body = bea.chains(ace).room._current
-        assert body is not None
+        body = bea.chains(ace)._current[SCOPE_ROOM]
         before = body.index, body.key
         assert self.gets(bea, ace, twisted) == [Trouble.UNAUTHENTIC]
         assert before == (body.index, body.key)
@@ -217,7 +363,7 @@ class TestSteps:
             (b"\7\0\2hi".ljust(128, b"\0"), Trouble.UNSUPPORTED),
         ],
     )
-    def test_7_malformed_content_is_committed_all_the_same(
+    def test_9_malformed_content_is_committed_all_the_same(
         self, content: bytes, shown: Trouble
     ) -> None:
         _, ace, bea = pair()
@@ -250,7 +396,7 @@ class TestNegative:
         assert bea.take(bea.forge(Kind.SENDER_KEY, ace.number, key.body, to=bea.number)) == []
         (warned,) = bea.take(bea.forge(Kind.MESSAGE, ace.number, old.body))
         assert isinstance(warned, Warned)
-        assert warned.trouble is Trouble.UNREADABLE
+        assert warned.trouble is Trouble.UNAUTHENTIC
         assert bea.said == ["one", "two"]
 
     def test_the_same_after_leave_and_card(self) -> None:
@@ -311,8 +457,7 @@ class TestNegative:
         ace.say("hello")
         col.read()
         bea.read()
-        held = col.chains(ace).room._current
-        assert held is not None
+        held = col.chains(ace)._current[SCOPE_ROOM]
         forger = SendChain(
             identity("col"), ace.seat.session, ROOM_ID, ROOM_DEST, held.number, chain_key=held.key
         )
@@ -348,15 +493,13 @@ class TestNegative:
             RecipientKey(bea.seat.card.public), bea.seat.card.identity, bea.seat.session
         )
         bea.take(bea.forge(Kind.SENDER_KEY, ace.number, key, to=bea.number))
-        pending = bea.chains(ace).room._pending
-        assert pending is not None
+        pending = bea.chains(ace)._pending[SCOPE_ROOM]
         assert pending.number == 9
         body = relays.seal(padded("forged"), *h_of(bea))
         (warned,) = bea.take(bea.forge(Kind.MESSAGE, ace.number, body))
         assert isinstance(warned, Warned)
         assert warned.trouble is Trouble.UNAUTHENTIC
-        current = bea.chains(ace).room._current
-        assert current is not None
+        current = bea.chains(ace)._current[SCOPE_ROOM]
         assert current.number == 1
 
     def test_a_key_sealed_to_another(self) -> None:

@@ -50,6 +50,7 @@ def make(*, was_welcomed: bool = False) -> Uplink:
         secret=None,
         pins=Pins(None),
         today=TODAY,
+        at_ms=lambda: 0,
     )
     passwords = Passwords("p", str.encode)
     uplink = Uplink(conversation, address_of("", Ticket(KEY)), passwords, lambda: 0.5)

@@ -89,7 +89,7 @@ class Member:
         record = Sent(kind, MemberId(to), body)
         return self.room.receive(self.seat, self.holder, record, now, AT_MS)
 
-    def say(self, *, seen: int | None = None, to: int = 0, size: int = 96) -> bytes:
+    def say(self, *, seen: int | None = None, to: int = 0, size: int = 128) -> bytes:
         """Send a MESSAGE that says that it has seen what there is; return its body."""
         seen = self.room._log.room_seq if seen is None else seen
         body = bytes(8) + seen.to_bytes(8) + secrets.token_bytes(size - 16)

@@ -294,7 +294,7 @@ class TestHushing:
         """Say something, on a new chain if none is named; return why it was refused, or ""."""
         seq = member.room._log.room_seq
         head = chain.to_bytes(4) if chain else secrets.token_bytes(4)
-        body = head + bytes([7] * 4) + seq.to_bytes(8) + bytes(80)
+        body = head + bytes([7] * 4) + seq.to_bytes(8) + bytes(112)
         replies = member.send(Kind.MESSAGE, body, to=to, now=now)
         if not replies:
             assert member.room._log.room_seq == seq + (not to)

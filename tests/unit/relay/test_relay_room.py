@@ -221,7 +221,7 @@ class TestResuming:
         assert old.read() == []
         # What the older connection still has to say would be said twice.
         seq = room._log.room_seq
-        old.send(Kind.MESSAGE, bytes(96))
+        old.send(Kind.MESSAGE, bytes(128))
         old.send(Kind.LEAVE)
         assert room._log.room_seq == seq
         assert ace.seat.state is SeatState.SEATED
@@ -242,7 +242,7 @@ class TestLeaving:
         assert ace.seat.state is SeatState.GONE
         assert room.members == 1
         # What comes after it is ignored.
-        ace.send(Kind.MESSAGE, bytes(96))
+        ace.send(Kind.MESSAGE, bytes(128))
         ace.send(Kind.LEAVE)
         assert room._log.room_seq == echo.seq
         assert ace.drop() is None
@@ -329,7 +329,7 @@ class TestMail:
     @pytest.mark.parametrize(
         ("kind", "body"),
         [
-            (Kind.MESSAGE, bytes(96)),
+            (Kind.MESSAGE, bytes(128)),
             (Kind.SENDER_KEY, KEY_BODY),
         ],
     )

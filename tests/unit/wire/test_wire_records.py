@@ -43,14 +43,14 @@ TO_RELAY = {
     Kind.CARD: (1425, 1425),
     Kind.LEAVE: (0, 0),
     Kind.SENDER_KEY: (1209, 1209),
-    Kind.MESSAGE: (80 + 16, 16_640),
+    Kind.MESSAGE: (112 + 16, 16_640),
     Kind.COMMAND: (4, 4 + 512),
 }
 FROM_RELAY = {
     Kind.CARD: (1425, 1425),
     Kind.LEAVE: (1, 1),
     Kind.SENDER_KEY: (1209, 1209),
-    Kind.MESSAGE: (80 + 16, 16_640),
+    Kind.MESSAGE: (112 + 16, 16_640),
     Kind.WELCOME: (16 + 4 + 1 + 8 + 32 + 2,) * 2,
     Kind.MEMBER: (4 + 1425,) * 2,
     Kind.ERROR: (2, 2 + 256),
@@ -397,7 +397,7 @@ def test_reasons_and_seen() -> None:
     assert [records.leave_reason(bytes([n])) for n in range(4)] == list(Reason)
     with pytest.raises(ProtocolError):
         records.leave_reason(b"\4")
-    assert records.message_seen(bytes(8) + (2**40).to_bytes(8) + bytes(80)) == 2**40
+    assert records.message_seen(bytes(8) + (2**40).to_bytes(8) + bytes(112)) == 2**40
     assert records.from_relay(Kind.NOTICE, b"x") == Delivered(
         Kind.NOTICE, RELAY, RELAY, Seq(0), 0, b"x"
     )
