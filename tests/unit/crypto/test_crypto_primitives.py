@@ -195,6 +195,17 @@ def test_a_card_key_opens_only_what_was_sealed_to_it() -> None:
         key.open(zero_share, b"info")
 
 
+@pytest.mark.parametrize("known", ["x25519", "mlkem"])
+def test_whoever_breaks_one_half_of_a_card_key_opens_nothing(known: str) -> None:
+    seeds = {"mlkem": bytes([1]) * 64, "x25519": bytes([2]) * 32}
+    key = CardKey.from_seeds(seeds["mlkem"], seeds["x25519"])
+    sealed = RecipientKey(key.public).seal(bytes(32), b"info")
+    assert key.open(sealed, b"info") == bytes(32)
+    guessed = {half: seed if half == known else bytes(len(seed)) for half, seed in seeds.items()}
+    with pytest.raises(Unauthentic):
+        CardKey.from_seeds(guessed["mlkem"], guessed["x25519"]).open(sealed, b"info")
+
+
 def test_a_key_nobody_could_seal_to_is_refused() -> None:
     good = CardKey.generate().public
     # FIPS 203 7.2: a coefficient of 4095 is above q.

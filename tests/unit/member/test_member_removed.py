@@ -9,8 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from common.crypto import chain
-from common.crypto.chain import ROOM_DEST, peek
-from common.crypto.primitives import Aead
+from common.crypto.chain import ROOM_DEST, ReceiveChains, peek
+from common.crypto.primitives import Aead, VerifyKey
 from common.errors import RemoteProtocolError, Unauthentic, Unreadable
 from common.member.events import Noticed, Undelivered, Untold
 from common.relay.rules import FOREVER_MS, Mute
@@ -109,6 +109,41 @@ def test_who_was_removed_opens_nothing_later(reason: Reason) -> None:
     fay.read()
     dan.say("two")
     assert opens(fay, dan, eve.incoming()[-1])
+
+
+def test_whoever_takes_an_identity_file_opens_nothing_recorded() -> None:
+    table = Table()
+    ace, bea = table.seat("ace", "bea")
+    ace.say("one")
+    ace.conv.say("psst", ace.peer(bea))
+    ace.send()
+    key, message, direct_key, direct = bea.incoming()
+    bea.take(key)
+    assert opens(bea, ace, message)
+    thief = Person(table, "bea")
+    assert thief.conv.identity is bea.conv.identity
+    thief.conv.opened(bytes(32), table.now)  # with a card of its own
+    assert not opens(thief, ace, message)
+    assert not opens(thief, ace, direct)
+    of_ace = ReceiveChains(
+        VerifyKey(ace.conv.identity.public), ace.seat.session, ROOM_ID, bea.seat.session
+    )
+    for record in (key, direct_key):
+        with pytest.raises(Unreadable):
+            of_ace.offer(record.body, thief.conv._reader._card_keys, thief.conv.identity.public)
+
+
+def test_what_was_read_is_not_in_the_memory_of_a_client() -> None:
+    table = Table()
+    ace, bea = table.seat("ace", "bea")
+    ace.say("one")
+    key, message = bea.incoming()
+    bea.take(key)
+    assert opens(bea, ace, message)
+    bea.take(message)
+    assert bea.said == ["one"]
+    assert not opens(bea, ace, message)
+    assert not opens(ace, ace, message)
 
 
 def muted() -> tuple[Table, Person, Person]:
