@@ -36,11 +36,12 @@ from pathlib import Path
 from typing import Final
 
 try:
-    from common import config, files, names, title
+    from common import config, files, names, proctitle
     from common.crypto import card as cards
     from common.crypto import ticket
     from common.crypto.identity import RelayKey, load_relay_key
     from common.errors import (
+        EXIT_INTERRUPTED,
         FileError,
         LocalProtocolError,
         ProtocolError,
@@ -1879,7 +1880,7 @@ def main(argv: list[str]) -> int:
     files.open_streams()
     try:
         settings = config.load_server(argv, os.environ)
-        title.hide((settings.password,), os.environ, config.SECRET_VARIABLES)
+        proctitle.hide((settings.password,), os.environ, config.SECRET_VARIABLES)
         if settings.data is None:
             key = RelayKey.generate()
         else:
@@ -1892,7 +1893,7 @@ def main(argv: list[str]) -> int:
         sys.stderr.write(f"{problem}\n")
         return problem.exit_code
     except KeyboardInterrupt:  # at a question, or before the console takes signals
-        return 130
+        return EXIT_INTERRUPTED
     for warning in settings.warnings:
         sys.stderr.write(f"{text.clean(warning)}\n")
     limited = raise_file_limit(settings)

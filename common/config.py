@@ -1,7 +1,8 @@
 """Flags, environment and `config.ini`, merged into one value per program.
 
 A flag beats the environment, which beats the file, which beats the default; it is decided here,
-once. Flags show in `ps` until `title` has hidden them, so KEY and password may come from elsewhere.
+once. Flags show in `ps` until `proctitle` has hidden them, so KEY and password may come from
+elsewhere.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Final
 
-from common import config, files, names, title
+from common import config, files, names, proctitle
 from common.errors import EXIT_INTERRUPTED, FileError, TermchatError, UsageError
 from common.view.output import is_terminal, print_row, say
 from common.view.view import VALUES, Summary, View
@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
     gc.set_threshold(YOUNG_OBJECTS)
     try:
         settings = config.load_client(argv, os.environ)
-        title.hide((settings.ticket, settings.password), os.environ, config.SECRET_VARIABLES)
+        proctitle.hide((settings.ticket, settings.password), os.environ, config.SECRET_VARIABLES)
         for warning in settings.warnings:
             say(warning)
         if settings.task:

@@ -44,6 +44,7 @@ def test_the_tree_keeps_every_contract() -> None:
         ("common/member/member.py", "common.client.dial", {"member", "floors"}),
         ("common/crypto/noise.py", "cryptography.hazmat", {"doors"}),
         ("server.py", "curses", {"doors"}),
+        ("common/proctitle.py", "common.files", {"floors"}),
         ("common/crypto/primitives.py", "common.crypto.noise", {"cycles"}),
         ("common/utils.py", "enum", {"floors"}),
     ],
