@@ -1,42 +1,33 @@
-"""Completion scripts for three shells, made of what the help says."""
+"""Completion scripts for three shells, made of the rows of what the command line takes."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from typing import NamedTuple
 
-SHELLS = ("bash", "zsh", "fish")
+from common.config import CLIENT_FLAGS, SHELLS
+
 COMMANDS = ("termchat", "client.py")
 """What a script is for: the name of an alias, and the file itself."""
+_KINDS = {"": "", "[N]": "", "FILE": "file", "DIR": "dir", "SHELL": "shell"}
+"""Of values; one that may be left out is none, since a flag can follow."""
 
 
-class Flag(NamedTuple):
-    """What can stand on the command line, and the kind of its value, "" if it takes none."""
-
-    name: str
-    value: str
-
-
-def flags_of(help_text: str) -> list[Flag]:
-    """Return the flags that a help names, each once."""
-    kinds = {"": "", "FILE": "file", "DIR": "dir", "SHELL": "shell"}
-    found = re.findall(r"(?<![\w-])(--[a-z-]+)(?: ([A-Z]+)\b)?", help_text.split("Examples:")[0])
-    values = {name: kinds.get(value, "text") for name, value in reversed(found)}
-    return [Flag(name, values[name]) for name in sorted(values)]
+def client_flags() -> list[tuple[str, str]]:
+    """Return the flags of a client, and the kind of value each takes, "" if it takes none."""
+    named = [(row.names[-1], _KINDS.get(row.value, "text")) for row in CLIENT_FLAGS if row.names]
+    return sorted([*named, ("--help", ""), ("--version", "")])
 
 
-def script(shell: str, help_text: str) -> str:
+def script(shell: str) -> str:
     """Return what the shell must read, as `eval "$(termchat --completion bash)"`."""
-    flags = flags_of(help_text)
-    return {"bash": _bash, "zsh": _zsh, "fish": _fish}[shell](flags)
+    return {"bash": _bash, "zsh": _zsh, "fish": _fish}[shell](client_flags())
 
 
-def _bash(flags: Sequence[Flag]) -> str:
+def _bash(flags: Sequence[tuple[str, str]]) -> str:
     def named(kind: str) -> str:
-        return "|".join(flag.name for flag in flags if flag.value == kind)
+        return "|".join(flag for flag, value in flags if value == kind)
 
-    words = " ".join(flag.name for flag in flags)
+    words = " ".join(flag for flag, _ in flags)
     return f"""_termchat() {{
     local word=${{COMP_WORDS[COMP_CWORD]}}
     case ${{COMP_WORDS[COMP_CWORD-1]}} in
@@ -51,7 +42,7 @@ complete -o filenames -F _termchat {" ".join(COMMANDS)}
 """
 
 
-def _zsh(flags: Sequence[Flag]) -> str:
+def _zsh(flags: Sequence[tuple[str, str]]) -> str:
     ends = {
         "": "",
         "file": ":file:_files",
@@ -59,7 +50,7 @@ def _zsh(flags: Sequence[Flag]) -> str:
         "shell": f":shell:({' '.join(SHELLS)})",
         "text": ":value: ",
     }
-    rows = " \\\n        ".join(f"'{flag.name}[]{ends[flag.value]}'" for flag in flags)
+    rows = " \\\n        ".join(f"'{flag}[]{ends[value]}'" for flag, value in flags)
     # A shell that was never set up has no compdef yet.
     return f"""(( $+functions[compdef] )) || {{ autoload -Uz compinit && compinit -D -i }}
 _termchat() {{
@@ -70,7 +61,7 @@ compdef _termchat {" ".join(COMMANDS)}
 """
 
 
-def _fish(flags: Sequence[Flag]) -> str:
+def _fish(flags: Sequence[tuple[str, str]]) -> str:
     ends = {
         "": "-f",
         "file": "-r -F",
@@ -79,9 +70,9 @@ def _fish(flags: Sequence[Flag]) -> str:
         "text": "-x",
     }
     rows = (
-        f"complete -c {command} -l {flag.name[2:]} {ends[flag.value]}"
+        f"complete -c {command} -l {flag[2:]} {ends[value]}"
         for command in COMMANDS
-        for flag in flags
+        for flag, value in flags
     )
     no_files = [f"complete -c {command} -f" for command in COMMANDS]
     return "\n".join([*no_files, *rows]) + "\n"

@@ -1,8 +1,8 @@
 """Flags, environment and `config.ini`, merged into one value per program.
 
 A flag beats the environment, which beats the file, which beats the default; it is decided here,
-once. Flags show in `ps` until `proctitle` has hidden them, so KEY and password may come from
-elsewhere.
+once. An option is a row of `CLIENT_FLAGS` or `SERVER_FLAGS`, and a field whose default is its own.
+Flags show in `ps` until `proctitle` has hidden them, so KEY and password may come from elsewhere.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from __future__ import annotations
 import argparse
 import functools
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
-from common import files, names
+from common import files, ini, names
 from common.errors import FileError, UsageError
 
 SECRET_VARIABLES = ("TERMCHAT_KEY", "TERMCHAT_PASSWORD")
@@ -35,8 +34,6 @@ DEFAULT_INBOUND_BYTES_S = 4 * 1024 * 1024.0
 MAX_LIMIT = 1e12
 """A limit so high is none."""
 
-FILE = "config.ini"
-MAX_FILE_BYTES = 64 * 1024
 PEER_PORT = 50_233
 """What `--init` proposes: in the range that nobody is assigned (RFC 6335 6)."""
 PEER_RATE = 1_000.0
@@ -92,20 +89,8 @@ Examples:
 
 OPTIONS = ("mouse", "joins", "bell", "notify", "notify_words")
 """What `/set` sets, as `common.view.view` knows it."""
-_RUN = "notify_command"
-_DATA = "data"
-_CLIENT = ("key", "username", "password", "url", "room", "ephemeral", "plain", "color")
-_SERVER = ("password", "port", "host", "room_size", "rooms", "threads", "grace", _DATA)
-_LIMITS = ("rate", "burst", "inbound")
-_KEYS = {
-    "parameters": frozenset(("ip", "port", "fernet_key", "username")),
-    "client": frozenset((*_CLIENT, *OPTIONS, _RUN)),
-    "server": frozenset((*_SERVER, *_LIMITS)),
-}
-"""Not home and log: a downloaded folder must not choose where we write. Nor operators, whom the
-folder of `data` names too, beside the relay key: hence that is taken from --config only."""
-_SECRETS = ("fernet_key", "key", "password")
-_OURS = rb"(?m)^(?:\xef\xbb\xbf)?[ \t]*\[(parameters|client|server)\]"
+SHELLS = ("bash", "zsh", "fish")
+_PARAMETERS = ("ip", "port", "fernet_key", "username")
 _WORDS = {"yes": True, "on": True, "true": True, "1": True}
 _WORDS |= {"no": False, "off": False, "false": False, "0": False}
 
@@ -238,508 +223,8 @@ class ClientConfig(NamedTuple):
         return self.sends or self.tail is not None or self.check
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse, but a mistake is an exception with one sentence."""
-
-    def __init__(self, prog: str) -> None:
-        # Of no width of its own, argparse would ask the terminal, for each flag, and import 4 ms.
-        made = functools.partial(argparse.HelpFormatter, width=80)
-        super().__init__(prog=prog, allow_abbrev=False, formatter_class=made)
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"{message[:1].upper()}{message[1:]}. See {self.prog} --help.")
-
-    def format_help(self) -> str:
-        """Return a help that fits a screen, which what argparse would make does not."""
-        return CLIENT_HELP if self.prog == "client.py" else SERVER_HELP
-
-
-def load_server(argv: Sequence[str], environ: Mapping[str, str]) -> ServerConfig:
-    """Read the command line of the relay.
-
-    Raises:
-        UsageError: if it is wrong.
-    """
-    parser = _Parser("server.py")
-    add = parser.add_argument
-    add("--version", action="version", version=VERSION)
-    add("--password", metavar="X")
-    add("--password-file", metavar="FILE")
-    add("-p", "--port", type=_port, default=DEFAULT_PORT)
-    add("--host", action="append", default=[], metavar="HOST")
-    add("--room-size", type=_whole(1, MAX_ROOM_SIZE), default=DEFAULT_ROOM_SIZE, metavar="N")
-    add("--rooms", type=_whole(0, 100_000), default=DEFAULT_ROOMS, metavar="N")
-    add("--threads", type=_whole(0, 256), default=0, metavar="N")
-    add(
-        "--grace",
-        type=_number(0, MAX_GRACE_S, " seconds"),
-        default=DEFAULT_GRACE_S,
-        metavar="SECONDS",
-    )
-    add("--operator", action="append", default=[], type=_fingerprint, metavar="FINGERPRINT")
-    add("--log", type=_path, metavar="FILE")
-    add("--data", type=_path, metavar="DIR")
-    limit = _number(1, MAX_LIMIT, "")
-    add("--rate", type=limit, default=DEFAULT_RATE)
-    add("--burst", type=limit, default=DEFAULT_BURST)
-    add(
-        "--inbound",
-        type=_number(65_536, MAX_LIMIT, " bytes"),
-        default=DEFAULT_INBOUND_BYTES_S,
-        metavar="BYTES",
-    )
-    add("--trust-proxy", type=_network, action="append", default=[], metavar="ADDRESS")
-    add("--config", type=_path, metavar="FILE")
-    first = parser.parse_args(argv)
-    sources = _sources(first.config)
-    # Set but empty is unset: an empty password must not open the relay to every address.
-    given = _merge(
-        parser, argv, first, "server", sources, {"password": environ.get("TERMCHAT_PASSWORD")}
-    )
-    password = _password(parser, first)
-    if password is None:
-        password = given.password
-    hosts = tuple(given.host) or (("localhost",) if password is None else ())
-    if "unix:" in hosts:  # Linux would choose an address that nobody knows
-        raise UsageError("--host unix: needs a path: unix:PATH. See server.py --help.")
-    return ServerConfig(
-        password=password,
-        port=given.port,
-        # An address that means every one is what an empty list means.
-        hosts=() if any(host in ("", "*") for host in hosts) else hosts,
-        room_size=given.room_size,
-        rooms=given.rooms,
-        threads=given.threads,
-        grace_s=given.grace,
-        data=given.data,
-        rate=given.rate,
-        burst=given.burst,
-        inbound_bytes_s=given.inbound,
-        warnings=_warnings(sources),
-        operators=tuple(given.operator),
-        log=given.log,
-        proxies=tuple(given.trust_proxy),
-    )
-
-
-def load_client(argv: Sequence[str], environ: Mapping[str, str]) -> ClientConfig:
-    """Read the command line of a member.
-
-    Raises:
-        UsageError: if it is wrong.
-    """
-    parser = _Parser("client.py")
-    add = parser.add_argument
-    add("--version", action="version", version=VERSION)
-    add("--completion", default="", metavar="SHELL", choices=("bash", "zsh", "fish"))
-    add("key", nargs="?", metavar="KEY[@HOST[:PORT]]")
-    add("--username", metavar="NAME")
-    add("--key-file", metavar="FILE")
-    add("--password", metavar="X")
-    add("--password-file", metavar="FILE")
-    add("--url", default="")
-    add("--cafile", type=_path, metavar="FILE")
-    add("--check", action="store_true")
-    add("--room", default="", metavar="NAME")
-    add("--home", type=_path, metavar="DIR")
-    add("--passphrase", action="store_true")
-    add("--passphrase-file", metavar="FILE")
-    add("--ephemeral", action="store_true")
-    add("--plain", action="store_true")
-    add("--no-color", action="store_false", dest="colour")
-    add("--log", type=_path, metavar="FILE")
-    add("--send", action="store_true", dest="sends")
-    add("--block", action="store_true", dest="is_block")
-    add("--strict", action="store_true", dest="is_strict")
-    add("--timeout", type=_number(1, MAX_TIMEOUT_S, " seconds"), metavar="SECONDS")
-    tail = _whole(0, 999_999_999)
-    add("--tail", type=tail, metavar="[N]")
-    add("--json", action="store_true")
-    add("--notify-command", default="", metavar="CMD")
-    add("--config", type=_path, metavar="FILE")
-    either = parser.add_mutually_exclusive_group().add_argument
-    either("--listen", action="store_true")
-    either("--connect", default="", metavar="HOST:PORT")
-    either("--genkey", action="store_const", const="genkey", dest="task")
-    either("--init", action="store_const", const="init", dest="task")
-    argv = _with_tail(argv)
-    given = parser.parse_args(argv)
-    _check_pipes(parser, given)
-    if given.completion or given.task:
-        task = given.task or "completion"
-        name = given.username or ""
-        return ClientConfig("", name, task=task, file=given.config, completion=given.completion)
-    passphrase = None
-    if given.passphrase_file is not None:
-        passphrase = files.read_secret(given.passphrase_file, "Passphrase")
-    if given.ephemeral and (given.passphrase or passphrase is not None):
-        raise UsageError("--ephemeral keeps no identity that a passphrase could encrypt.")
-    home: str | None = given.home
-    if home is None and environ.get("TERMCHAT_HOME"):
-        home = environ["TERMCHAT_HOME"]
-    sources = _sources(given.config, home or _default_home(environ))
-    variables = {name: environ.get(f"TERMCHAT_{name.upper()}") for name in ("key", "password")}
-    merged = _merge(parser, argv, given, "client", sources, variables)
-    peer, username = None, merged.username
-    told = _key(parser, given)
-    key = told or parser.get_default("key") or ""
-    url: str = merged.url
-    if not given.url and "@" in (told or variables["key"] or ""):
-        url = ""  # a file does not send elsewhere who was told where to go
-    password = _password(parser, given)
-    mode = "listen" if given.listen else "connect" if given.connect else ""
-    if mode and given.key:
-        raise UsageError(f"--{mode} is for a chat without a server, which has no KEY.")
-    # Of two files the nearer one that says which kind of chat it is decides.
-    kinds = (("parameters" in s.sections, "key" in s.sections.get("client", {})) for s in sources)
-    is_peer, has_key = next((kind for kind in kinds if any(kind)), (False, False))
-    is_told = bool(told or variables["key"])
-    if mode or (is_peer and not has_key and not is_told):
-        key = ""
-        peer, username = _peer(sources, mode, given.connect, given.username)
-    if username is None:
-        username = f"user_{int.from_bytes(os.urandom(4)) % 10_000:04}"
-    names.check_username(username)
-    commands = (source.command for source in sources if source.command)
-    return ClientConfig(
-        ticket=key,
-        username=username,
-        password=merged.password if password is None else password,
-        url=url,
-        room=names.room_from_user(merged.room) if merged.room else "",
-        home=home,
-        ephemeral=merged.ephemeral,
-        plain=merged.plain,
-        colour=merged.colour and not environ.get("NO_COLOR"),
-        log=merged.log,
-        file=given.config,
-        peer=peer,
-        options=tuple(_options(sources)),
-        notify_command=given.notify_command or next(commands, ""),
-        warnings=_warnings(sources),
-        passphrase=passphrase,
-        asks_passphrase=given.passphrase,
-        sends=given.sends,
-        is_block=given.is_block,
-        is_strict=given.is_strict,
-        timeout_s=given.timeout or DEFAULT_TIMEOUT_S,
-        tail=given.tail,
-        json=given.json,
-        ca_file=given.cafile,
-        check=given.check,
-    )
-
-
-def sample(ip: str, username: str, fernet_key: str) -> str:
-    """Return the file that `--init` writes."""
-    return f"""\
-# For a chat of two, or a few, without a server: python client.py
-# Copy this file to the other machine by a way that nobody else can read, and change ip and
-# username there.
-
-[parameters]
-# The address of this machine that the others reach, and the port to wait at.
-ip = {ip}
-port = {PEER_PORT}
-# Who holds this key can join and read. A fresh one: python client.py --genkey
-fernet_key = {fernet_key}
-username = {username}
-
-# Defaults of client.py where you have a KEY; flags and the environment come first.
-# [client]
-# key = what a server printed
-# username = {username}
-# room = lobby
-# notify_words = lunch deploy
-
-# Defaults of server.py.
-# [server]
-# port = {DEFAULT_PORT}
-# password = what guests need beside KEY
-"""
-
-
-def identity_path(settings: ClientConfig, environ: Mapping[str, str]) -> str:
-    """Return where the identity is kept.
-
-    Raises:
-        FileError: if there is no such place.
-    """
-    return os.path.join(settings.home or default_home(environ), "identity")
-
-
-def _key(parser: argparse.ArgumentParser, given: argparse.Namespace) -> str | None:
-    key: str | None = given.key
-    if key and given.key_file:
-        parser.error("KEY and --key-file are two ways to say one thing")
-    path = "-" if key == "-" else given.key_file
-    return files.read_secret(path, "KEY") if path else key
-
-
-def _password(parser: argparse.ArgumentParser, given: argparse.Namespace) -> str | None:
-    password: str | None = given.password
-    if password is not None and given.password_file:
-        parser.error("--password and --password-file are two ways to say one thing")
-    if given.password_file:
-        return files.read_secret(given.password_file, "Password")
-    return password
-
-
-def _with_tail(argv: Sequence[str]) -> list[str]:
-    """Give `--tail` its number if it has none, or it would take KEY for one."""
-    after = [*argv[1:], ""]
-    pairs = zip(argv, after, strict=False)
-    return [f"{a}=0" if a == "--tail" and not b.isdecimal() else a for a, b in pairs]
-
-
-def _check_pipes(parser: argparse.ArgumentParser, given: argparse.Namespace) -> None:
-    """Check that the flags of pipes go together.
-
-    Raises:
-        UsageError: if they do not.
-    """
-    if not given.sends and (given.is_block or given.is_strict or given.timeout):
-        parser.error("--block, --strict and --timeout go with --send")
-    if given.json and not given.sends and given.tail is None:
-        parser.error("--json goes with --send or --tail")
-    if given.notify_command and (given.sends or given.tail is not None):
-        parser.error("--notify-command calls a person; a program reads --tail")
-    if given.json and (given.is_block or given.is_strict):
-        parser.error("with --json each row is a message; --block and --strict are about lines")
-
-
-def default_home(environ: Mapping[str, str]) -> str:
-    """Return where identity and pins live when nothing else was said (UX.md 8).
-
-    Raises:
-        FileError: if nobody of our number is known, and HOME is not set.
-    """
-    state = environ.get("XDG_STATE_HOME")
-    if not state:
-        user = os.path.expanduser("~")
-        if user == "~":
-            raise FileError("You have no home folder to keep your identity in. See --home.")
-        state = os.path.join(user, ".local", "state")
-    return os.path.join(state, "termchat")
-
-
-def _default_home(environ: Mapping[str, str]) -> str | None:
-    try:
-        return default_home(environ)
-    except FileError:
-        return None
-
-
-# --- The file.
-
-
-class _Source(NamedTuple):
-    """A file of settings.
-
-    Attributes:
-        sections: what stands in it and is not empty.
-        command: a program to run, if this file may name one.
-    """
-
-    path: str
-    sections: dict[str, dict[str, str]]
-    command: str
-    warnings: list[str]
-
-
-def _sources(named: str | None, home: str | None = None) -> list[_Source]:
-    """Read the file that was named, or lies here, and the one at home; the first come first.
-
-    Raises:
-        UsageError: if one is malformed.
-        FileError: if one cannot be used.
-    """
-    found = [_read(named or FILE, is_named=named is not None, may_run=named is not None)]
-    if home is not None:
-        found.append(_read(os.path.join(home, FILE), is_named=False, may_run=True))
-    return [source for source in found if source is not None]
-
-
-def _read(path: str, *, is_named: bool, may_run: bool) -> _Source | None:
-    file = files.read_shared(path, MAX_FILE_BYTES)
-    if file is None and is_named:
-        raise FileError(f"There is no {path}. client.py --init writes one.")
-    if file is None or not (is_named or re.search(_OURS, file.data)):
-        return None  # many programs call a file so
-    if file.fault:
-        raise FileError(file.fault)
-    sections = _parse(path, file.data)
-    held = [name for values in sections.values() for name in _SECRETS if values.get(name)]
-    if held and file.is_readable:
-        raise FileError(f"Others can read {path}, and {held[0]} in it. Run: chmod 600 {path}")
-    warnings = []
-    for section, values in sections.items():
-        if section not in _KEYS:
-            warnings.append(f"Nobody reads the section [{section}] of {path}.")
-            continue
-        unknown = sorted(values.keys() - _KEYS[section])
-        warnings += [f"Nobody reads {name} in [{section}] of {path}." for name in unknown]
-    command = sections.get("client", {}).get(_RUN, "")
-    if command and not may_run:
-        warnings.append(f"{_RUN} is not taken from {path}, only from --config or your home folder.")
-        command = ""
-    if not may_run and sections.get("server", {}).pop(_DATA, ""):
-        warnings.append(f"{_DATA} is not taken from {path}, only from --config.")
-    return _Source(path, sections, command, warnings)
-
-
-def _parse(path: str, data: bytes) -> dict[str, dict[str, str]]:
-    # Here, since most have no such file.
-    import configparser
-
-    parser = configparser.ConfigParser(interpolation=None, default_section="")
-    try:
-        parser.read_string(data.decode("utf-8-sig"))
-    except UnicodeDecodeError:
-        raise UsageError(f"{path} is not text in UTF-8.") from None
-    except configparser.Error as problem:
-        raise UsageError(_malformed(path, problem)) from None
-    except AttributeError:
-        # Python before 3.13: a value's second row under a name without a value.
-        raise UsageError(f"{path} is malformed: each line is [section] or name = value.") from None
-    return {
-        name: {
-            # Both ways of writing flags are one.
-            key.replace("-", "_"): value
-            for key, value in parser.items(name)
-            # Empty is unset: an empty password must not open the relay to every address.
-            if value
-        }
-        for name in parser.sections()
-    }
-
-
-def _malformed(path: str, problem: Exception) -> str:
-    line = getattr(problem, "lineno", None)
-    if line is None:
-        (line, _), *_ = getattr(problem, "errors", None) or [(0, "")]
-    if type(problem).__name__.startswith("Duplicate"):
-        return f"Line {line} of {path} says again what stood above it."
-    return f"Line {line} of {path} is malformed: it is neither [section] nor name = value."
-
-
-def _merge(
-    parser: argparse.ArgumentParser,
-    argv: Sequence[str],
-    given: argparse.Namespace,
-    section: str,
-    sources: list[_Source],
-    variables: Mapping[str, str | None],
-) -> argparse.Namespace:
-    """Return the flags, and what the environment or a file says where there is none.
-
-    Raises:
-        UsageError: if a flag or a value is wrong.
-    """
-    defaults: dict[str, object] = {}
-    for source in reversed(sources):
-        for name, value in source.sections.get(section, {}).items():
-            for action in parser._actions:  # noqa: SLF001 - argparse tells them in no other way
-                if name == _key_of(action) and name in _KEYS[section]:
-                    defaults[action.dest] = _value(action, value, _where(source, section, name))
-    defaults |= {name: value for name, value in variables.items() if value}
-    if not defaults:
-        return given
-    # A flag that may be repeated would be added to its default.
-    lists = {name for name, value in defaults.items() if isinstance(value, list)}
-    beaten = {name for name in lists if getattr(given, name)}
-    parser.set_defaults(**{n: value for n, value in defaults.items() if n not in beaten})
-    return parser.parse_args(argv)
-
-
-def _key_of(action: argparse.Action) -> str:
-    long = next((name for name in action.option_strings if name.startswith("--")), action.dest)
-    return long.removeprefix("--no-").removeprefix("--").replace("-", "_")
-
-
-def _value(action: argparse.Action, value: str, where: str) -> object:
-    """Read a value as the flag would.
-
-    Raises:
-        UsageError: if it is wrong.
-    """
-    if isinstance(action.const, bool):
-        if value.lower() not in _WORDS:
-            raise UsageError(f"{where} is {value!r}, which is neither yes nor no.")
-        return _WORDS[value.lower()]
-    if isinstance(action.default, list):
-        return value.replace(",", " ").split()
-    if not callable(action.type):
-        return value
-    try:
-        return action.type(value)
-    except argparse.ArgumentTypeError as problem:
-        raise UsageError(f"{where} is wrong: {problem}.") from None
-
-
-def _where(source: _Source, section: str, name: str) -> str:
-    return f"{name} in [{section}] of {source.path}"
-
-
-def _warnings(sources: list[_Source]) -> tuple[str, ...]:
-    return tuple(sentence for source in sources for sentence in source.warnings)
-
-
-def _options(sources: list[_Source]) -> list[Option]:
-    found = {}
-    for source in reversed(sources):
-        for name in OPTIONS:
-            value = source.sections.get("client", {}).get(name)
-            if value is not None:
-                found[name] = Option(name, value, _where(source, "client", name))
-    return list(found.values())
-
-
-def _peer(
-    sources: list[_Source], mode: str, address: str, username: str | None
-) -> tuple[PeerConfig, str]:
-    """Return what `[parameters]` says, and the username.
-
-    Raises:
-        UsageError: if something is missing or wrong; names file, section and value.
-    """
-    # Here, since most chat through a server.
-    import ipaddress
-
-    source = next((source for source in sources if "parameters" in source.sections), None)
-    if source is None:
-        where = sources[0].path if sources else FILE
-        raise UsageError(f"There is no [parameters] in {where}. client.py --init writes it.")
-    values = source.sections["parameters"]
-    if username is not None:
-        values = {**values, "username": username}
-    for name in ("ip", "port", "fernet_key", "username"):
-        if name not in values:
-            raise UsageError(f"There is no {_where(source, 'parameters', name)}.")
-    try:
-        ipaddress.ip_address(values["ip"])
-    except ValueError:
-        where = _where(source, "parameters", "ip")
-        raise UsageError(f"{where} is {values['ip']!r}, which is no IP address.") from None
-    where = _where(source, "parameters", "port")
-    try:
-        port = _port(values["port"])
-    except argparse.ArgumentTypeError as problem:
-        raise UsageError(f"{where} is wrong: {problem}.") from None
-    if not port:
-        raise UsageError(f"{where} is 0, which nobody can connect to.")
-    try:
-        names.check_username(values["username"])
-    except UsageError as problem:
-        if username is not None:
-            raise
-        where = _where(source, "parameters", "username")
-        raise UsageError(f"{where} cannot be used: {problem}") from None
-    peer = PeerConfig(source.path, values["ip"], port, values["fernet_key"], mode, address)
-    return peer, values["username"]
-
-
-# --- Values.
+def _filled(text: str) -> str | None:
+    return text or None
 
 
 def _path(text: str) -> str:
@@ -793,3 +278,419 @@ def _number(least: float, most: float, unit: str) -> Callable[[str], float]:
         return value
 
     return parse
+
+
+# --- The rows.
+
+
+class Flag(NamedTuple):
+    """An option: the parser, what else may say it, and completion follow from it.
+
+    Attributes:
+        said: as the help has it.
+        field: of the program's value, or of what is made of it.
+        read: makes a value of text; None is as if nothing was said.
+        action: of argparse.
+        file: its name in the program's section of `config.ini`; "" if it may not stand there.
+        needs_choice: whether only a file that was named, or is at home, may say it.
+        variable: of the environment; a flag without a value takes any text for having been said.
+        is_alternative: whether only one such flag can be given.
+    """
+
+    said: str
+    field: str
+    read: Callable[[str], object] = str
+    action: str = "store"
+    file: str = ""
+    needs_choice: bool = False
+    variable: str = ""
+    choices: Sequence[str] | None = None
+    is_alternative: bool = False
+
+    @property
+    def names(self) -> list[str]:
+        """The flag in its forms, the long one last; none of what is told by its place."""
+        return [word for word in self.said.replace(",", "").split() if word.startswith("-")]
+
+    @property
+    def value(self) -> str:
+        """What kind of value follows it; "" if none does."""
+        last = self.said.split()[-1]
+        return "" if last.startswith("-") else last
+
+
+# Not from a file: home and log, since a downloaded folder must not choose where we write; nor
+# operators, whom the folder of `data` names too, beside the relay key: hence `needs_choice`.
+CLIENT_FLAGS = (
+    Flag("--completion SHELL", "completion", choices=SHELLS),
+    Flag("KEY[@HOST[:PORT]]", "ticket", _filled, file="key", variable="TERMCHAT_KEY"),
+    Flag("--username NAME", "username", file="username"),
+    Flag("--key-file FILE", "key_file", _filled),
+    Flag("--password X", "password", file="password", variable="TERMCHAT_PASSWORD"),
+    Flag("--password-file FILE", "password_file", _filled),
+    Flag("--url URL", "url", file="url"),
+    Flag("--cafile FILE", "ca_file", _path),
+    Flag("--check", "check", action="store_true"),
+    Flag("--room NAME", "room", file="room"),
+    Flag("--home DIR", "home", _path, variable="TERMCHAT_HOME"),
+    Flag("--passphrase", "asks_passphrase", action="store_true"),
+    Flag("--passphrase-file FILE", "passphrase_file"),
+    Flag("--ephemeral", "ephemeral", action="store_true", file="ephemeral"),
+    Flag("--plain", "plain", action="store_true", file="plain"),
+    Flag("--no-color", "colour", action="store_false", file="color", variable="NO_COLOR"),
+    Flag("--log FILE", "log", _path),
+    Flag("--send", "sends", action="store_true"),
+    Flag("--block", "is_block", action="store_true"),
+    Flag("--strict", "is_strict", action="store_true"),
+    Flag("--timeout SECONDS", "timeout_s", _number(1, MAX_TIMEOUT_S, " seconds")),
+    Flag("--tail [N]", "tail", _whole(0, 999_999_999)),
+    Flag("--json", "json", action="store_true"),
+    Flag(
+        "--notify-command CMD", "notify_command", _filled, file="notify_command", needs_choice=True
+    ),
+    Flag("--config FILE", "file", _path),
+    Flag("--listen", "listen", action="store_true", is_alternative=True),
+    Flag("--connect HOST:PORT", "connect", _filled, is_alternative=True),
+    Flag("--genkey", "genkey", action="store_true", is_alternative=True),
+    Flag("--init", "init", action="store_true", is_alternative=True),
+)
+SERVER_FLAGS = (
+    Flag("--password X", "password", file="password", variable="TERMCHAT_PASSWORD"),
+    Flag("--password-file FILE", "password_file", _filled),
+    Flag("-p, --port PORT", "port", _port, file="port"),
+    Flag("--host HOST", "hosts", action="append", file="host"),
+    Flag("--room-size N", "room_size", _whole(1, MAX_ROOM_SIZE), file="room_size"),
+    Flag("--rooms N", "rooms", _whole(0, 100_000), file="rooms"),
+    Flag("--threads N", "threads", _whole(0, 256), file="threads"),
+    Flag("--grace SECONDS", "grace_s", _number(0, MAX_GRACE_S, " seconds"), file="grace"),
+    Flag("--operator DIGITS", "operators", _fingerprint, action="append"),
+    Flag("--log FILE", "log", _path),
+    Flag("--data DIR", "data", _path, file="data", needs_choice=True),
+    Flag("--rate N", "rate", _number(1, MAX_LIMIT, ""), file="rate"),
+    Flag("--burst N", "burst", _number(1, MAX_LIMIT, ""), file="burst"),
+    Flag(
+        "--inbound BYTES", "inbound_bytes_s", _number(65_536, MAX_LIMIT, " bytes"), file="inbound"
+    ),
+    Flag("--trust-proxy ADDRESS", "proxies", _network, action="append"),
+    Flag("--config FILE", "file", _path),
+)
+_KNOWN = {
+    "parameters": dict.fromkeys(_PARAMETERS, False),
+    "client": {row.file: row.needs_choice for row in CLIENT_FLAGS if row.file}
+    | dict.fromkeys(OPTIONS, False),
+    "server": {row.file: row.needs_choice for row in SERVER_FLAGS if row.file},
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, but a mistake is an exception with one sentence."""
+
+    def __init__(self, prog: str, rows: Sequence[Flag]) -> None:
+        # Of no width of its own, argparse would ask the terminal, for each flag, and import 4 ms.
+        made = functools.partial(argparse.HelpFormatter, width=80)
+        super().__init__(prog=prog, allow_abbrev=False, formatter_class=made)
+        self._rows = rows
+        self.add_argument("--version", action="version", version=VERSION)
+        alternatives = self.add_mutually_exclusive_group()
+        for row in rows:
+            more: dict[str, Any] = {"dest": row.field, "action": row.action, "default": None}
+            if row.value:
+                more |= {"type": row.read, "metavar": row.value, "choices": row.choices}
+            if not row.names:
+                more["nargs"] = "?"
+            (alternatives if row.is_alternative else self).add_argument(*row.names, **more)
+
+    def said(self, argv: Sequence[str]) -> dict[str, Any]:
+        """Return what a command line says, by field."""
+        found = vars(self.parse_args(argv))
+        return {
+            row.field: tuple(found[row.field]) if row.action == "append" else found[row.field]
+            for row in self._rows
+            if found[row.field] is not None
+        }
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"{message[:1].upper()}{message[1:]}. See {self.prog} --help.")
+
+    def format_help(self) -> str:
+        """Return a help that fits a screen, which what argparse would make does not."""
+        return CLIENT_HELP if self.prog == "client.py" else SERVER_HELP
+
+
+def load_server(argv: Sequence[str], environ: Mapping[str, str]) -> ServerConfig:
+    """Read the command line of the relay.
+
+    Raises:
+        UsageError: if it is wrong.
+    """
+    parser = _Parser("server.py", SERVER_FLAGS)
+    given = parser.said(argv)
+    sources = ini.find(_KNOWN, given.get("file"))
+    values = _from_files(SERVER_FLAGS, "server", sources)
+    values |= _from_environment(SERVER_FLAGS, environ) | given | _secrets(parser, given)
+    hosts = values.get("hosts") or (() if "password" in values else ("localhost",))
+    if "unix:" in hosts:  # Linux would choose an address that nobody knows
+        raise UsageError("--host unix: needs a path: unix:PATH. See server.py --help.")
+    # An address that means every one is what an empty list means.
+    values["hosts"] = () if any(host in ("", "*") for host in hosts) else hosts
+    values["warnings"] = _warnings(sources)
+    return ServerConfig(**_of(ServerConfig._fields, values))
+
+
+def load_client(argv: Sequence[str], environ: Mapping[str, str]) -> ClientConfig:
+    """Read the command line of a member.
+
+    Raises:
+        UsageError: if it is wrong.
+    """
+    parser = _Parser("client.py", CLIENT_FLAGS)
+    given = parser.said(_with_tail(argv))
+    _check_pipes(parser, given)
+    task = next((name for name in ("genkey", "init", "completion") if name in given), "")
+    if task:
+        given |= {"ticket": "", "username": given.get("username", ""), "task": task}
+        wanted = ("ticket", "username", "task", "file", "completion")
+        return ClientConfig(**_of(wanted, given))
+    passphrase = None
+    if "passphrase_file" in given:
+        passphrase = files.read_secret(given["passphrase_file"], "Passphrase")
+    if "ephemeral" in given and ("asks_passphrase" in given or passphrase is not None):
+        raise UsageError("--ephemeral keeps no identity that a passphrase could encrypt.")
+    said = _from_environment(CLIENT_FLAGS, environ) | given
+    home = said.get("home") or _default_home(environ)
+    sources = ini.find(_KNOWN, given.get("file"), home)
+    values = _from_files(CLIENT_FLAGS, "client", sources)
+    said |= _secrets(parser, given)
+    values |= said
+    if not given.get("url") and "@" in said.get("ticket", ""):
+        values["url"] = ""  # a file does not send elsewhere who was told where to go
+    mode = next((name for name in ("listen", "connect") if name in given), "")
+    if mode and "ticket" in given:
+        raise UsageError(f"--{mode} is for a chat without a server, which has no KEY.")
+    # Of two files the nearer one that says which kind of chat it is decides.
+    kinds = (("parameters" in s.sections, "key" in s.sections.get("client", {})) for s in sources)
+    is_peer, has_key = next((kind for kind in kinds if any(kind)), (False, False))
+    values.setdefault("ticket", "")
+    username = values.get("username")
+    if mode or (is_peer and not has_key and "ticket" not in said):
+        values["ticket"] = ""
+        address = given.get("connect", "")
+        values["peer"], username = _peer(sources, mode, address, given.get("username"))
+    if username is None:
+        username = f"user_{int.from_bytes(os.urandom(4)) % 10_000:04}"
+    names.check_username(username)
+    room = values.get("room")
+    values |= {
+        "username": username,
+        "room": names.room_from_user(room) if room else "",
+        "options": _options(sources),
+        "warnings": _warnings(sources),
+        "passphrase": passphrase,
+    }
+    return ClientConfig(**_of(ClientConfig._fields, values))
+
+
+def sample(ip: str, username: str, fernet_key: str) -> str:
+    """Return the file that `--init` writes."""
+    return f"""\
+# For a chat of two, or a few, without a server: python client.py
+# Copy this file to the other machine by a way that nobody else can read, and change ip and
+# username there.
+
+[parameters]
+# The address of this machine that the others reach, and the port to wait at.
+ip = {ip}
+port = {PEER_PORT}
+# Who holds this key can join and read. A fresh one: python client.py --genkey
+fernet_key = {fernet_key}
+username = {username}
+
+# Defaults of client.py where you have a KEY; flags and the environment come first.
+# [client]
+# key = what a server printed
+# username = {username}
+# room = lobby
+# notify_words = lunch deploy
+
+# Defaults of server.py.
+# [server]
+# port = {DEFAULT_PORT}
+# password = what guests need beside KEY
+"""
+
+
+def identity_path(settings: ClientConfig, environ: Mapping[str, str]) -> str:
+    """Return where the identity is kept.
+
+    Raises:
+        FileError: if there is no such place.
+    """
+    return os.path.join(settings.home or default_home(environ), "identity")
+
+
+def _secrets(parser: argparse.ArgumentParser, given: Mapping[str, Any]) -> dict[str, str]:
+    """Read KEY and password where the command line says in which file they are."""
+    found = {}
+    for field, said, what in (("ticket", "KEY", "KEY"), ("password", "--password", "Password")):
+        path = given.get(f"{what.lower()}_file")
+        if path and field in given:
+            parser.error(f"{said} and --{what.lower()}-file are two ways to say one thing")
+        if field == "ticket" and given.get(field) == "-":
+            path = "-"
+        if path:
+            found[field] = files.read_secret(path, what)
+    return found
+
+
+def _with_tail(argv: Sequence[str]) -> list[str]:
+    """Give `--tail` its number if it has none, or it would take KEY for one."""
+    after = [*argv[1:], ""]
+    pairs = zip(argv, after, strict=False)
+    return [f"{a}=0" if a == "--tail" and not b.isdecimal() else a for a, b in pairs]
+
+
+def _check_pipes(parser: argparse.ArgumentParser, given: Mapping[str, Any]) -> None:
+    """Check that the flags of pipes go together.
+
+    Raises:
+        UsageError: if they do not.
+    """
+    sends, is_tail = "sends" in given, "tail" in given
+    is_of_lines = "is_block" in given or "is_strict" in given
+    if not sends and (is_of_lines or "timeout_s" in given):
+        parser.error("--block, --strict and --timeout go with --send")
+    if "json" in given and not sends and not is_tail:
+        parser.error("--json goes with --send or --tail")
+    if "notify_command" in given and (sends or is_tail):
+        parser.error("--notify-command calls a person; a program reads --tail")
+    if "json" in given and is_of_lines:
+        parser.error("with --json each row is a message; --block and --strict are about lines")
+
+
+def default_home(environ: Mapping[str, str]) -> str:
+    """Return where identity and pins live when nothing else was said (UX.md 8).
+
+    Raises:
+        FileError: if nobody of our number is known, and HOME is not set.
+    """
+    state = environ.get("XDG_STATE_HOME")
+    if not state:
+        user = os.path.expanduser("~")
+        if user == "~":
+            raise FileError("You have no home folder to keep your identity in. See --home.")
+        state = os.path.join(user, ".local", "state")
+    return os.path.join(state, "termchat")
+
+
+def _default_home(environ: Mapping[str, str]) -> str | None:
+    try:
+        return default_home(environ)
+    except FileError:
+        return None
+
+
+# --- What is not said on the command line.
+
+
+def _from_environment(rows: Sequence[Flag], environ: Mapping[str, str]) -> dict[str, Any]:
+    # Set but empty is unset: an empty password must not open the relay to every address.
+    return {
+        row.field: row.read(environ[row.variable]) if row.value else row.action == "store_true"
+        for row in rows
+        if row.variable and environ.get(row.variable)
+    }
+
+
+def _from_files(rows: Sequence[Flag], section: str, sources: list[ini.Source]) -> dict[str, Any]:
+    """Return what the files say, by field.
+
+    Raises:
+        UsageError: if a value is wrong.
+    """
+    by_name = {row.file: row for row in rows if row.file}
+    return {
+        by_name[name].field: _value(by_name[name], text, source.where(section, name))
+        for source in reversed(sources)
+        for name, text in source.sections.get(section, {}).items()
+        if name in by_name
+    }
+
+
+def _value(row: Flag, text: str, where: str) -> object:
+    """Read a value as the flag would.
+
+    Raises:
+        UsageError: if it is wrong.
+    """
+    if not row.value:
+        if text.lower() not in _WORDS:
+            raise UsageError(f"{where} is {text!r}, which is neither yes nor no.")
+        return _WORDS[text.lower()]
+    if row.action == "append":
+        return tuple(text.replace(",", " ").split())
+    try:
+        return row.read(text)
+    except argparse.ArgumentTypeError as problem:
+        raise UsageError(f"{where} is wrong: {problem}.") from None
+
+
+def _of(fields: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: values[name] for name in fields if name in values}
+
+
+def _warnings(sources: list[ini.Source]) -> tuple[str, ...]:
+    return tuple(sentence for source in sources for sentence in source.warnings)
+
+
+def _options(sources: list[ini.Source]) -> tuple[Option, ...]:
+    found = {}
+    for source in reversed(sources):
+        for name in OPTIONS:
+            value = source.sections.get("client", {}).get(name)
+            if value is not None:
+                found[name] = Option(name, value, source.where("client", name))
+    return tuple(found.values())
+
+
+def _peer(
+    sources: list[ini.Source], mode: str, address: str, username: str | None
+) -> tuple[PeerConfig, str]:
+    """Return what `[parameters]` says, and the username.
+
+    Raises:
+        UsageError: if something is missing or wrong; names file, section and value.
+    """
+    # Here, since most chat through a server.
+    import ipaddress
+
+    source = next((source for source in sources if "parameters" in source.sections), None)
+    if source is None:
+        where = sources[0].path if sources else ini.FILE
+        raise UsageError(f"There is no [parameters] in {where}. client.py --init writes it.")
+    values = source.sections["parameters"]
+    if username is not None:
+        values = {**values, "username": username}
+    for name in _PARAMETERS:
+        if name not in values:
+            raise UsageError(f"There is no {source.where('parameters', name)}.")
+    try:
+        ipaddress.ip_address(values["ip"])
+    except ValueError:
+        where = source.where("parameters", "ip")
+        raise UsageError(f"{where} is {values['ip']!r}, which is no IP address.") from None
+    where = source.where("parameters", "port")
+    try:
+        port = _port(values["port"])
+    except argparse.ArgumentTypeError as problem:
+        raise UsageError(f"{where} is wrong: {problem}.") from None
+    if not port:
+        raise UsageError(f"{where} is 0, which nobody can connect to.")
+    try:
+        names.check_username(values["username"])
+    except UsageError as problem:
+        if username is not None:
+            raise
+        where = source.where("parameters", "username")
+        raise UsageError(f"{where} cannot be used: {problem}") from None
+    peer = PeerConfig(source.path, values["ip"], port, values["fernet_key"], mode, address)
+    return peer, values["username"]

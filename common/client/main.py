@@ -67,7 +67,7 @@ def _do_task(settings: config.ClientConfig) -> None:
     if settings.task == "completion":
         from common import completion
 
-        print_row(completion.script(settings.completion, config.CLIENT_HELP).rstrip("\n"))
+        print_row(completion.script(settings.completion).rstrip("\n"))
         return
     from common.client import peer
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from common import config, files, names
+from common import config, files, ini, names
 from common.client.dial import ROOT, at_ms, packages
 from common.errors import EXIT_FAILED, FileError, UsageError
 from common.view.output import is_terminal, print_row, say
@@ -238,7 +238,7 @@ def init(settings: config.ClientConfig) -> None:
         UsageError: if the name that was given cannot be used.
         FileError: if it is there, or cannot be written.
     """
-    path = settings.file or config.FILE
+    path = settings.file or ini.FILE
     username = settings.username
     if username:
         names.check_username(username)

@@ -104,7 +104,7 @@ class Peering(Policy):
         """Say that no address could be connected to."""
         return (
             f"Cannot reach {address.place}: {why}. Is the peer listening there? "
-            f"It must be the ip and port in [parameters] of its {config.FILE}."
+            "It must be the ip and port in [parameters] of its config.ini."
         )
 
     def check_order(self) -> None:

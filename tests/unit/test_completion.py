@@ -1,8 +1,7 @@
-"""Completion knows what the command line takes, and help names all of it on one screen."""
+"""Each shell completes what the command line takes."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import subprocess
@@ -11,52 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from common import completion, config
-
-
-def taken(monkeypatch: pytest.MonkeyPatch, load: str) -> set[str]:
-    """Return every flag that a program takes."""
-    found: set[str] = set()
-    # Of parsers and of their groups.
-    container = argparse._ActionsContainer
-    add = container.add_argument
-
-    def spy(to: argparse._ActionsContainer, *names: str, **kinds: object) -> argparse.Action:
-        found.update(name for name in names if name.startswith("--"))
-        return add(to, *names, **kinds)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(container, "add_argument", spy)
-    getattr(config, load)([], {})
-    return found
-
-
-@pytest.mark.parametrize(
-    ("load", "text"),
-    [("load_client", config.CLIENT_HELP), ("load_server", config.SERVER_HELP)],
-)
-def test_help_names_every_flag_on_one_screen(
-    monkeypatch: pytest.MonkeyPatch, load: str, text: str
-) -> None:
-    assert {flag.name for flag in completion.flags_of(text)} == taken(monkeypatch, load)
-    rows = text.splitlines()
-    # With the prompt under it, of a terminal of 80 by 24.
-    assert len(rows) <= 23
-    assert max(map(len, rows)) <= 79
-    examples = rows[rows.index("Examples:") + 1 :]
-    assert len(examples) == 3
+from common import completion
+from common.config import SHELLS
 
 
 def test_values() -> None:
-    flags = dict(completion.flags_of(config.CLIENT_HELP))
+    flags = dict(completion.client_flags())
     assert flags["--key-file"] == "file"
     assert flags["--home"] == "dir"
-    assert flags["--username"] == "text"
-    assert flags["--tail"] == flags["--json"] == ""
+    assert flags["--username"] == flags["--connect"] == "text"
+    assert flags["--tail"] == flags["--json"] == flags["--help"] == ""
+    assert all(name.startswith("--") for name in flags)
 
 
-@pytest.mark.parametrize("shell", completion.SHELLS)
+@pytest.mark.parametrize("shell", SHELLS)
 def test_a_script_is_one_that_its_shell_can_read(shell: str) -> None:
-    found = completion.script(shell, config.CLIENT_HELP)
+    found = completion.script(shell)
     assert "username" in found
     if shutil.which(shell):
         subprocess.run([shell, "-n"], input=found, text=True, check=True)
@@ -104,7 +73,7 @@ def test_it_completes(
         pytest.skip(f"there is no {shell.__name__}")
     (tmp_path / "notes").touch()
     done = subprocess.run(
-        shell(words, completion.script(shell.__name__, config.CLIENT_HELP)),
+        shell(words, completion.script(shell.__name__)),
         capture_output=True,
         text=True,
         check=True,

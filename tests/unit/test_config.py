@@ -5,6 +5,7 @@ from __future__ import annotations
 import configparser
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from common import config
 from common.config import (
     DEFAULT_PORT,
     ClientConfig,
+    Flag,
     Option,
     PeerConfig,
     ServerConfig,
@@ -64,6 +66,42 @@ def refusal(*argv: str, **environ: str) -> str:
     return str(caught.value)
 
 
+PROGRAMS = [
+    (config.CLIENT_HELP, config.CLIENT_FLAGS, ClientConfig),
+    (config.SERVER_HELP, config.SERVER_FLAGS, ServerConfig),
+]
+
+
+class TestRows:
+    @pytest.mark.parametrize(("text", "rows", "_fields"), PROGRAMS)
+    def test_help_says_each_row_and_nothing_else_on_one_screen(
+        self, text: str, rows: Sequence[Flag], _fields: object
+    ) -> None:
+        options, _, examples = text.partition("Examples:\n")
+        for row in rows:
+            assert re.search(rf"(?<![\w-]){re.escape(row.said)}(?![\w-])", options), row.said
+        named = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", options))
+        assert named == {name for row in rows for name in row.names} | {"-h", "--help", "--version"}
+        # With the prompt under it, of a terminal of 80 by 24.
+        assert len(text.splitlines()) <= 23
+        assert max(map(len, text.splitlines())) <= 79
+        assert len(examples.splitlines()) == 3
+
+    @pytest.mark.parametrize(("_text", "rows", "fields"), PROGRAMS)
+    def test_a_row_fills_a_field_or_is_what_one_is_made_of(
+        self, _text: str, rows: Sequence[Flag], fields: type[ClientConfig | ServerConfig]
+    ) -> None:
+        makings = {"key_file", "password_file", "passphrase_file", "file"}
+        makings |= {"listen", "connect", "genkey", "init"}
+        filled = [row.field for row in rows]
+        assert len(filled) == len(set(filled))
+        assert set(filled) - set(fields._fields) <= makings
+        # What is repeated is a tuple, and nothing else.
+        for row in rows:
+            default = fields._field_defaults.get(row.field)
+            assert (row.action == "append") == isinstance(default, tuple), row.said
+
+
 class TestServer:
     def test_without_a_word_it_is_for_this_machine_only(self) -> None:
         # The default password is public, so nobody else may reach it unasked.
@@ -80,6 +118,7 @@ class TestServer:
         assert load_server(["--password", ""], environ).password == ""
 
     def test_an_empty_variable_is_none(self) -> None:
+        assert load_server([], {"": "x"}) == ServerConfig(hosts=("localhost",))
         assert load_server([], {"TERMCHAT_PASSWORD": ""}) == ServerConfig(hosts=("localhost",))
 
     def test_every_flag(self) -> None:
@@ -327,7 +366,10 @@ class TestFile:
         found = load_client([KEY, "--config", str(here)], {})
         assert (found.notify_command, found.warnings) == ("rm", ())
         home = write("[client]\nnotify_command = say\n", tmp_path / "home/config.ini")
-        assert load_client([KEY, "--home", str(home.parent)], {}).notify_command == "say"
+        argv = [KEY, "--home", str(home.parent), "--notify-command"]
+        assert load_client(argv[:-1], {}).notify_command == "say"
+        assert load_client([*argv, "call"], {}).notify_command == "call"
+        assert load_client([*argv, ""], {}).notify_command == "say"
 
     def test_nor_does_it_name_operators_or_the_key_of_a_relay(self) -> None:
         write("[server]\ndata = d\nport = 5\n")
@@ -495,6 +537,7 @@ class TestPeer:
     def test_one_way_at_a_time(self) -> None:
         for argv in (["--listen", "--connect", "h:5"], ["--init", "--genkey"]):
             assert "not allowed with argument" in refusal(*argv)
+        assert load_client(["--genkey", "--connect", ""], {}).task == "genkey"
 
     def test_tasks_need_no_file(self) -> None:
         write("nonsense [server]\n[server]\nx\n")
