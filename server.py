@@ -1863,9 +1863,9 @@ def raise_file_limit(settings: config.ServerConfig) -> str:
         with contextlib.suppress(ValueError, OSError):  # macOS has a lower limit than it names
             resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
             soft = allowed
-    asked = (settings.room_size, settings.rooms)
     # The defaults are bounds that nobody asked us to reach.
-    is_default = asked == (config.DEFAULT_ROOM_SIZE, config.DEFAULT_ROOMS)
+    default = config.ServerConfig()
+    is_default = (settings.room_size, settings.rooms) == (default.room_size, default.rooms)
     if soft == resource.RLIM_INFINITY or soft >= wanted or is_default:
         return ""
     holds = max(0, soft - MAX_PENDING - SPARE_FILES)

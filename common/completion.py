@@ -14,7 +14,8 @@ _KINDS = {"": "", "[N]": "", "FILE": "file", "DIR": "dir", "SHELL": "shell"}
 
 def client_flags() -> list[tuple[str, str]]:
     """Return the flags of a client, and the kind of value each takes, "" if it takes none."""
-    named = [(row.names[-1], _KINDS.get(row.value, "text")) for row in CLIENT_FLAGS if row.names]
+    rows = (row for row in CLIENT_FLAGS if row.said)
+    named = [(row.said, _KINDS.get(row.value, "text")) for row in rows]
     return sorted([*named, ("--help", ""), ("--version", "")])
 
 

@@ -8,7 +8,6 @@ Flags show in `ps` until `proctitle` has hidden them, so KEY and password may co
 from __future__ import annotations
 
 import argparse
-import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
@@ -21,16 +20,6 @@ SECRET_VARIABLES = ("TERMCHAT_KEY", "TERMCHAT_PASSWORD")
 VERSION = "termchat 1.0, protocol termchat.v1"
 DEFAULT_PORT = 1719
 DEFAULT_PASSWORD = "top_secret"  # noqa: S105 - public on purpose, and both programs say so
-DEFAULT_ROOM_SIZE = 256
-MAX_ROOM_SIZE = 1_000
-DEFAULT_ROOMS = 100
-DEFAULT_GRACE_S = 120.0
-MAX_GRACE_S = 24 * 3600.0
-DEFAULT_TIMEOUT_S = 60.0
-MAX_TIMEOUT_S = 7 * 24 * 3600.0
-DEFAULT_RATE = 10.0
-DEFAULT_BURST = 40.0
-DEFAULT_INBOUND_BYTES_S = 4 * 1024 * 1024.0
 MAX_LIMIT = 1e12
 """A limit so high is none."""
 
@@ -145,14 +134,14 @@ class ServerConfig(NamedTuple):
     password: str | None = None
     port: int = DEFAULT_PORT
     hosts: tuple[str, ...] = ()
-    room_size: int = DEFAULT_ROOM_SIZE
-    rooms: int = DEFAULT_ROOMS
+    room_size: int = 256
+    rooms: int = 100
     threads: int = 0
-    grace_s: float = DEFAULT_GRACE_S
+    grace_s: float = 120.0
     data: str | None = None
-    rate: float = DEFAULT_RATE
-    burst: float = DEFAULT_BURST
-    inbound_bytes_s: float = DEFAULT_INBOUND_BYTES_S
+    rate: float = 10.0
+    burst: float = 40.0
+    inbound_bytes_s: float = 4 * 1024 * 1024.0
     warnings: tuple[str, ...] = ()
     operators: tuple[str, ...] = ()
     log: str | None = None
@@ -205,7 +194,7 @@ class ClientConfig(NamedTuple):
     sends: bool = False
     is_block: bool = False
     is_strict: bool = False
-    timeout_s: float = DEFAULT_TIMEOUT_S
+    timeout_s: float = 60.0
     tail: int | None = None
     json: bool = False
     ca_file: str | None = None
@@ -287,98 +276,86 @@ class Flag(NamedTuple):
     """An option: the parser, what else may say it, and completion follow from it.
 
     Attributes:
-        said: as the help has it.
+        said: the flag, in its forms, the long one last; "" for what is told by its place.
+        value: what the help calls its value; "" if it takes none.
         field: of the program's value, or of what is made of it.
         read: makes a value of text; None is as if nothing was said.
         action: of argparse.
         file: its name in the program's section of `config.ini`; "" if it may not stand there.
-        needs_choice: whether only a file that was named, or is at home, may say it.
+        is_own: whether of files only one that was named, or is at home, may say it.
         variable: of the environment; a flag without a value takes any text for having been said.
         is_alternative: whether only one such flag can be given.
     """
 
     said: str
+    value: str
     field: str
     read: Callable[[str], object] = str
     action: str = "store"
     file: str = ""
-    needs_choice: bool = False
+    is_own: bool = False
     variable: str = ""
     choices: Sequence[str] | None = None
     is_alternative: bool = False
 
-    @property
-    def names(self) -> list[str]:
-        """The flag in its forms, the long one last; none of what is told by its place."""
-        return [word for word in self.said.replace(",", "").split() if word.startswith("-")]
 
-    @property
-    def value(self) -> str:
-        """What kind of value follows it; "" if none does."""
-        last = self.said.split()[-1]
-        return "" if last.startswith("-") else last
-
-
+_LIMIT, _BYTES = _number(1, MAX_LIMIT, ""), _number(65_536, MAX_LIMIT, " bytes")
 # Not from a file: home and log, since a downloaded folder must not choose where we write; nor
-# operators, whom the folder of `data` names too, beside the relay key: hence `needs_choice`.
+# operators, whom the folder of `data` names too, beside the relay key: hence `is_own`.
 CLIENT_FLAGS = (
-    Flag("--completion SHELL", "completion", choices=SHELLS),
-    Flag("KEY[@HOST[:PORT]]", "ticket", _filled, file="key", variable="TERMCHAT_KEY"),
-    Flag("--username NAME", "username", file="username"),
-    Flag("--key-file FILE", "key_file", _filled),
-    Flag("--password X", "password", file="password", variable="TERMCHAT_PASSWORD"),
-    Flag("--password-file FILE", "password_file", _filled),
-    Flag("--url URL", "url", file="url"),
-    Flag("--cafile FILE", "ca_file", _path),
-    Flag("--check", "check", action="store_true"),
-    Flag("--room NAME", "room", file="room"),
-    Flag("--home DIR", "home", _path, variable="TERMCHAT_HOME"),
-    Flag("--passphrase", "asks_passphrase", action="store_true"),
-    Flag("--passphrase-file FILE", "passphrase_file"),
-    Flag("--ephemeral", "ephemeral", action="store_true", file="ephemeral"),
-    Flag("--plain", "plain", action="store_true", file="plain"),
-    Flag("--no-color", "colour", action="store_false", file="color", variable="NO_COLOR"),
-    Flag("--log FILE", "log", _path),
-    Flag("--send", "sends", action="store_true"),
-    Flag("--block", "is_block", action="store_true"),
-    Flag("--strict", "is_strict", action="store_true"),
-    Flag("--timeout SECONDS", "timeout_s", _number(1, MAX_TIMEOUT_S, " seconds")),
-    Flag("--tail [N]", "tail", _whole(0, 999_999_999)),
-    Flag("--json", "json", action="store_true"),
-    Flag(
-        "--notify-command CMD", "notify_command", _filled, file="notify_command", needs_choice=True
-    ),
-    Flag("--config FILE", "file", _path),
-    Flag("--listen", "listen", action="store_true", is_alternative=True),
-    Flag("--connect HOST:PORT", "connect", _filled, is_alternative=True),
-    Flag("--genkey", "genkey", action="store_true", is_alternative=True),
-    Flag("--init", "init", action="store_true", is_alternative=True),
+    Flag("--completion", "SHELL", "completion", choices=SHELLS),
+    Flag("", "KEY[@HOST[:PORT]]", "ticket", _filled, file="key", variable="TERMCHAT_KEY"),
+    Flag("--username", "NAME", "username", file="username"),
+    Flag("--key-file", "FILE", "key_file", _filled),
+    Flag("--password", "X", "password", file="password", variable="TERMCHAT_PASSWORD"),
+    Flag("--password-file", "FILE", "password_file", _filled),
+    Flag("--url", "URL", "url", file="url"),
+    Flag("--cafile", "FILE", "ca_file", _path),
+    Flag("--check", "", "check", action="store_true"),
+    Flag("--room", "NAME", "room", file="room"),
+    Flag("--home", "DIR", "home", _path, variable="TERMCHAT_HOME"),
+    Flag("--passphrase", "", "asks_passphrase", action="store_true"),
+    Flag("--passphrase-file", "FILE", "passphrase_file"),
+    Flag("--ephemeral", "", "ephemeral", action="store_true", file="ephemeral"),
+    Flag("--plain", "", "plain", action="store_true", file="plain"),
+    Flag("--no-color", "", "colour", action="store_false", file="color", variable="NO_COLOR"),
+    Flag("--log", "FILE", "log", _path),
+    Flag("--send", "", "sends", action="store_true"),
+    Flag("--block", "", "is_block", action="store_true"),
+    Flag("--strict", "", "is_strict", action="store_true"),
+    Flag("--timeout", "SECONDS", "timeout_s", _number(1, 7 * 24 * 3600.0, " seconds")),
+    Flag("--tail", "[N]", "tail", _whole(0, 999_999_999)),
+    Flag("--json", "", "json", action="store_true"),
+    Flag("--notify-command", "CMD", "notify_command", _filled, file="notify_command", is_own=True),
+    Flag("--config", "FILE", "file", _path),
+    Flag("--listen", "", "listen", action="store_true", is_alternative=True),
+    Flag("--connect", "HOST:PORT", "connect", _filled, is_alternative=True),
+    Flag("--genkey", "", "genkey", action="store_true", is_alternative=True),
+    Flag("--init", "", "init", action="store_true", is_alternative=True),
 )
 SERVER_FLAGS = (
-    Flag("--password X", "password", file="password", variable="TERMCHAT_PASSWORD"),
-    Flag("--password-file FILE", "password_file", _filled),
-    Flag("-p, --port PORT", "port", _port, file="port"),
-    Flag("--host HOST", "hosts", action="append", file="host"),
-    Flag("--room-size N", "room_size", _whole(1, MAX_ROOM_SIZE), file="room_size"),
-    Flag("--rooms N", "rooms", _whole(0, 100_000), file="rooms"),
-    Flag("--threads N", "threads", _whole(0, 256), file="threads"),
-    Flag("--grace SECONDS", "grace_s", _number(0, MAX_GRACE_S, " seconds"), file="grace"),
-    Flag("--operator DIGITS", "operators", _fingerprint, action="append"),
-    Flag("--log FILE", "log", _path),
-    Flag("--data DIR", "data", _path, file="data", needs_choice=True),
-    Flag("--rate N", "rate", _number(1, MAX_LIMIT, ""), file="rate"),
-    Flag("--burst N", "burst", _number(1, MAX_LIMIT, ""), file="burst"),
-    Flag(
-        "--inbound BYTES", "inbound_bytes_s", _number(65_536, MAX_LIMIT, " bytes"), file="inbound"
-    ),
-    Flag("--trust-proxy ADDRESS", "proxies", _network, action="append"),
-    Flag("--config FILE", "file", _path),
+    Flag("--password", "X", "password", file="password", variable="TERMCHAT_PASSWORD"),
+    Flag("--password-file", "FILE", "password_file", _filled),
+    Flag("-p, --port", "PORT", "port", _port, file="port"),
+    Flag("--host", "HOST", "hosts", action="append", file="host"),
+    Flag("--room-size", "N", "room_size", _whole(1, 1_000), file="room_size"),
+    Flag("--rooms", "N", "rooms", _whole(0, 100_000), file="rooms"),
+    Flag("--threads", "N", "threads", _whole(0, 256), file="threads"),
+    Flag("--grace", "SECONDS", "grace_s", _number(0, 24 * 3600.0, " seconds"), file="grace"),
+    Flag("--operator", "DIGITS", "operators", _fingerprint, action="append"),
+    Flag("--log", "FILE", "log", _path),
+    Flag("--data", "DIR", "data", _path, file="data", is_own=True),
+    Flag("--rate", "N", "rate", _LIMIT, file="rate"),
+    Flag("--burst", "N", "burst", _LIMIT, file="burst"),
+    Flag("--inbound", "BYTES", "inbound_bytes_s", _BYTES, file="inbound"),
+    Flag("--trust-proxy", "ADDRESS", "proxies", _network, action="append"),
+    Flag("--config", "FILE", "file", _path),
 )
 _KNOWN = {
     "parameters": dict.fromkeys(_PARAMETERS, False),
-    "client": {row.file: row.needs_choice for row in CLIENT_FLAGS if row.file}
+    "client": {row.file: row.is_own for row in CLIENT_FLAGS if row.file}
     | dict.fromkeys(OPTIONS, False),
-    "server": {row.file: row.needs_choice for row in SERVER_FLAGS if row.file},
+    "server": {row.file: row.is_own for row in SERVER_FLAGS if row.file},
 }
 
 
@@ -386,28 +363,34 @@ class _Parser(argparse.ArgumentParser):
     """argparse, but a mistake is an exception with one sentence."""
 
     def __init__(self, prog: str, rows: Sequence[Flag]) -> None:
-        # Of no width of its own, argparse would ask the terminal, for each flag, and import 4 ms.
-        made = functools.partial(argparse.HelpFormatter, width=80)
-        super().__init__(prog=prog, allow_abbrev=False, formatter_class=made)
+        # One for all flags, of a width: argparse would ask the terminal for each, and import 4 ms.
+        formatter = argparse.HelpFormatter(prog, width=80)
+        super().__init__(prog=prog, allow_abbrev=False, formatter_class=lambda **_: formatter)
         self._rows = rows
         self.add_argument("--version", action="version", version=VERSION)
         alternatives = self.add_mutually_exclusive_group()
         for row in rows:
-            more: dict[str, Any] = {"dest": row.field, "action": row.action, "default": None}
-            if row.value:
-                more |= {"type": row.read, "metavar": row.value, "choices": row.choices}
-            if not row.names:
-                more["nargs"] = "?"
-            (alternatives if row.is_alternative else self).add_argument(*row.names, **more)
+            more: dict[str, Any] = {"type": row.read, "choices": row.choices} if row.value else {}
+            to = alternatives if row.is_alternative else self
+            # What is not said is None, so that it can come from elsewhere.
+            more |= {"dest": row.field, "action": row.action, "default": None}
+            if row.said:
+                to.add_argument(*row.said.split(", "), **more)
+            else:
+                to.add_argument(nargs="?", **more)
 
     def said(self, argv: Sequence[str]) -> dict[str, Any]:
         """Return what a command line says, by field."""
         found = vars(self.parse_args(argv))
-        return {
-            row.field: tuple(found[row.field]) if row.action == "append" else found[row.field]
-            for row in self._rows
-            if found[row.field] is not None
-        }
+        given = {}
+        for row in self._rows:
+            value = found[row.field]
+            # What an older argparse makes of --flag=-- is no text.
+            if isinstance(value, list) and (not value or [] in value):
+                self.error(f"argument {row.said}: expected one argument")
+            if value is not None:
+                given[row.field] = tuple(value) if row.action == "append" else value
+        return given
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message[:1].upper()}{message[1:]}. See {self.prog} --help.")

@@ -15,7 +15,7 @@ MAX_FILE_BYTES = 64 * 1024
 _SECRETS = ("fernet_key", "key", "password")
 
 Known = Mapping[str, Mapping[str, bool]]
-"""What can stand in each section; true is what only a file of the user's own choice may say."""
+"""What can stand in each section; true is what only a file says that was named, or is at home."""
 
 
 class Source(NamedTuple):
@@ -43,13 +43,13 @@ def find(known: Known, named: str | None, home: str | None = None) -> list[Sourc
         FileError: if one cannot be used.
     """
     is_named = named is not None
-    found = [_read(known, named or FILE, is_named=is_named, is_chosen=is_named)]
+    found = [_read(known, named or FILE, is_named=is_named, is_ours=is_named)]
     if home is not None:
-        found.append(_read(known, os.path.join(home, FILE), is_named=False, is_chosen=True))
+        found.append(_read(known, os.path.join(home, FILE), is_named=False, is_ours=True))
     return [source for source in found if source is not None]
 
 
-def _read(known: Known, path: str, *, is_named: bool, is_chosen: bool) -> Source | None:
+def _read(known: Known, path: str, *, is_named: bool, is_ours: bool) -> Source | None:
     file = files.read_shared(path, MAX_FILE_BYTES)
     if file is None and is_named:
         raise FileError(f"There is no {path}. client.py --init writes one.")
@@ -70,8 +70,8 @@ def _read(known: Known, path: str, *, is_named: bool, is_chosen: bool) -> Source
         unknown = sorted(values.keys() - known[section].keys())
         warnings += [f"Nobody reads {name} in [{section}] of {path}." for name in unknown]
     for section, names in known.items():
-        for name, needs_choice in names.items():
-            if needs_choice and not is_chosen and sections.get(section, {}).pop(name, ""):
+        for name, is_own in names.items():
+            if is_own and not is_ours and sections.get(section, {}).pop(name, ""):
                 # A relay has no home folder.
                 home = " or your home folder" if section == "client" else ""
                 warnings.append(f"{name} is not taken from {path}, only from --config{home}.")

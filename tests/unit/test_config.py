@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import contextlib
 import os
 import re
 from collections.abc import Sequence
@@ -79,9 +80,11 @@ class TestRows:
     ) -> None:
         options, _, examples = text.partition("Examples:\n")
         for row in rows:
-            assert re.search(rf"(?<![\w-]){re.escape(row.said)}(?![\w-])", options), row.said
+            said = f"{row.said} {row.value}".strip()
+            assert re.search(rf"(?<![\w-]){re.escape(said)}(?![\w-])", options), said
+        taken = {form for row in rows if row.said for form in row.said.split(", ")}
         named = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", options))
-        assert named == {name for row in rows for name in row.names} | {"-h", "--help", "--version"}
+        assert named == taken | {"-h", "--help", "--version"}
         # With the prompt under it, of a terminal of 80 by 24.
         assert len(text.splitlines()) <= 23
         assert max(map(len, text.splitlines())) <= 79
@@ -118,8 +121,10 @@ class TestServer:
         assert load_server(["--password", ""], environ).password == ""
 
     def test_an_empty_variable_is_none(self) -> None:
-        assert load_server([], {"": "x"}) == ServerConfig(hosts=("localhost",))
         assert load_server([], {"TERMCHAT_PASSWORD": ""}) == ServerConfig(hosts=("localhost",))
+
+    def test_a_variable_without_a_name_is_nobodys(self) -> None:
+        assert load_server([], {"": "x"}) == ServerConfig(hosts=("localhost",))
 
     def test_every_flag(self) -> None:
         argv = "--password x -p 5 --host a --host ::1 --room-size 7 --rooms 0 --threads 3"
@@ -252,6 +257,13 @@ class TestClient:
         )
         found = load_client([], environ)
         assert (found.ticket, found.password, found.home, found.colour) == ("", None, None, True)
+
+    def test_two_dashes_are_a_value_or_refused(self) -> None:
+        # By the Python: never is anything but text taken for a password.
+        with contextlib.suppress(UsageError):
+            assert load_client([KEY, "--password=--"], {}).password == "--"
+        with contextlib.suppress(UsageError):
+            assert load_server(["--host", "a", "--host=--"], {}).hosts == ("a", "--")
 
     @pytest.mark.parametrize("room", ["lobby", "LOBBY", ""])
     def test_the_lobby_has_no_name(self, room: str) -> None:
