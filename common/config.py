@@ -609,9 +609,9 @@ def _value(row: Flag, text: str, where: str) -> object:
         if text.lower() not in _WORDS:
             raise UsageError(f"{where} is {text!r}, which is neither yes nor no.")
         return _WORDS[text.lower()]
-    if row.action == "append":
-        return tuple(text.replace(",", " ").split())
     try:
+        if row.action == "append":
+            return tuple(row.read(word) for word in text.replace(",", " ").split())
         return row.read(text)
     except argparse.ArgumentTypeError as problem:
         raise UsageError(f"{where} is wrong: {problem}.") from None
