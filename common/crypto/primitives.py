@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.hpke import (
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 
 from common.crypto.hashing import KEY_BYTES
+from common.crypto.points import has_small_order, is_identity
 from common.errors import FileError, ProtocolError, Unauthentic
 
 SIGNATURE_BYTES = 64
@@ -194,12 +195,14 @@ class VerifyKey:
         """Load `public`: 32 bytes.
 
         Raises:
-            ProtocolError: if it is no key.
+            ProtocolError: if it is no key, or may be nobody's (PROTOCOL.md 4.2).
         """
         try:
             self._key = Ed25519PublicKey.from_public_bytes(public)
         except ValueError:
             raise ProtocolError("an identity key does not load") from None
+        if not is_identity(public):
+            raise ProtocolError("an identity key has small order or is not canonical")
         self.public = public
 
     def verify(self, signature: bytes, message: bytes) -> bool:
@@ -217,20 +220,6 @@ def verify(public: bytes, signature: bytes, message: bytes) -> bool:
         return VerifyKey(public).verify(signature, message)
     except ProtocolError:
         return False
-
-
-_P = 2**255 - 19
-_ORDER_8 = 325606250916557431795983626356110631294008115727848805560023387167927233504
-# The points of small order on the curve and its twist. Every private key, a multiple of eight,
-# takes them to zero; those of order 8 are the inverses of each other ("How do I validate
-# Curve25519 public keys?", https://cr.yp.to/ecdh.html).
-_SMALL_ORDER = {0, 1, _P - 1, _ORDER_8, pow(_ORDER_8, -1, _P)}
-
-
-def has_small_order(public: bytes) -> bool:
-    """Tell whether an X25519 key makes every shared secret zero; a probe would cost an exchange."""
-    # The top bit is ignored, and what is left need not be reduced (RFC 7748 5).
-    return int.from_bytes(public, "little") % 2**255 % _P in _SMALL_ORDER
 
 
 class RecipientKey:

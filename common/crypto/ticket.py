@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from common.codec import base64url, from_base64url
 from common.crypto.hashing import KEY_BYTES, label, random_bytes, scrypt, sha256, typed
+from common.crypto.points import has_small_order
 from common.errors import ProtocolError, UsageError
 
 KEY_CHARS = 44
@@ -152,6 +153,8 @@ def _parse_key(text: str) -> bytes:
     key, check = data[:KEY_BYTES], data[KEY_BYTES:]
     if check != _check_byte(key):
         raise UsageError("KEY is mistyped: its check does not match. Copy it again.")
+    if has_small_order(key):
+        raise UsageError("KEY is no relay's: everybody could read what is sealed to it.")
     return key
 
 

@@ -16,6 +16,7 @@ from common import files, names
 from common.codec import base64url, from_base64url
 from common.crypto import card as cards
 from common.crypto.card import Card
+from common.crypto.points import is_identity
 from common.errors import FileError, ProtocolError
 
 IDENTITY_BYTES = 32
@@ -179,6 +180,7 @@ def _read(path: Path) -> dict[Key, Pin]:
             raise _malformed(path, number) from None
         if (
             len(pin.identity) != IDENTITY_BYTES
+            or not is_identity(pin.identity)
             or not _DATE.fullmatch(date)
             or not _SERVER_ID.fullmatch(server_id)
             or not name

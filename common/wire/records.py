@@ -15,6 +15,7 @@ from typing import NamedTuple, NewType
 
 from common import names
 from common.codec import Decoder, Encoder, utf8
+from common.crypto.points import is_identity
 from common.errors import ProtocolError, UsageError
 
 Seq = NewType("Seq", int)
@@ -248,16 +249,18 @@ class Hello(NamedTuple):
 
     @classmethod
     def decode(cls, data: bytes) -> Hello:
-        """Decode and check both names.
+        """Decode and check the identity and both names.
 
         Raises:
-            ProtocolError: on a wrong length, padding or name (400).
+            ProtocolError: on a wrong length, identity, padding or name (400).
         """
         reader = Decoder(data)
         session, identity = reader.take(SESSION_BYTES), reader.take(IDENTITY_BYTES)
         room = reader.padded_text(names.MAX_ROOM_BYTES)
         username = reader.padded_text(names.MAX_NAME_BYTES)
         reader.end()
+        if not is_identity(identity):
+            raise ProtocolError("an identity key has small order or is not canonical")
         try:
             names.check_room(room)
             names.check_username(username)

@@ -191,6 +191,7 @@ class TestFile:
             GOOD.replace(SERVER, "!" * 22),
             GOOD.replace(base64url(ACE), base64url(ACE[:31])),
             GOOD.replace(base64url(ACE), base64url(ACE) + "="),
+            GOOD.replace(base64url(ACE), base64url(b"\1" + bytes(31))),  # small order
             GOOD.replace(base64url(ACE), base64url(ACE)[:-1] + "!"),
             GOOD + "\n" + GOOD,
             "# a comment",
