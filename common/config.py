@@ -461,7 +461,7 @@ def load_client(argv: Sequence[str], environ: Mapping[str, str]) -> ClientConfig
         values["peer"], username = _peer(sources, mode, address, given.get("username"))
     if username is None:
         username = f"user_{int.from_bytes(os.urandom(4)) % 10_000:04}"
-    names.check_username(username)
+    username = names.username_from_user(username)
     room = values.get("room")
     values |= {
         "username": username,
@@ -669,7 +669,7 @@ def _peer(
     if not port:
         raise UsageError(f"{where} is 0, which nobody can connect to.")
     try:
-        names.check_username(values["username"])
+        values = {**values, "username": names.username_from_user(values["username"])}
     except UsageError as problem:
         if username is not None:
             raise

@@ -241,7 +241,7 @@ def init(settings: config.ClientConfig) -> None:
     path = settings.file or ini.FILE
     username = settings.username
     if username:
-        names.check_username(username)
+        username = names.username_from_user(username)
     else:
         username = socket.gethostname().partition(".")[0]
         try:

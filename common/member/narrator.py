@@ -25,7 +25,6 @@ from common.member.events import (
 from common.member.policy import Policy
 from common.member.trust import Standing
 from common.member.uplink import Uplink
-from common.term import text
 from common.view.view import Message, Presence, Summary, View
 from common.wire.records import MemberId, Reason
 
@@ -203,7 +202,7 @@ class Narrator:
     def _compare_name(self, peer: Peer) -> None:
         """Tell a new name from one here that it looks like."""
         others = [other.name for other in self._conversation.peers.values() if other is not peer]
-        row = text.look_alike(peer.name, [self._conversation.username, *others])
+        row = names.look_alike(peer.name, [self._conversation.username, *others])
         if row is not None:
             self._look_alikes.add(peer.number)
             self.warn(row)

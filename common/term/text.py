@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
 from functools import lru_cache
 
 _ZWNJ, _ZWJ = "\u200c", "\u200d"
@@ -24,28 +23,6 @@ _NUMBER_SIGNS = frozenset(
 )
 
 _URL = r"https?://\S*[^\s.,;:!?)]"
-
-# Letters that pass for a Latin one. Judged before case is folded: of \u0412 and \u0432, only the
-# capital passes for a B.
-_LOOKS = str.maketrans(
-    # Cyrillic
-    "АВСЕНІЈКМОРЅТѴԜХУԀӀасԁеһіјкӏорԛѕѵԝхуүҽ"
-    # Greek
-    "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧαγηικνορτυχω"
-    # Armenian and Cherokee: the rule for names lets them stand among Latin letters.
-    "օոսհցզյՕՍՏԼᎪᏴᏟᎠᎬᏀᎻᎥᎫᏦᏞᎷᏢᎡᏚᎢᏙᎳᏃ"
-    # Latin itself
-    "ɑıɡ",  # noqa: RUF001
-    "abcehijkmopstvwxydlacdehijklopqsvwxyye"
-    "abezhikmnoptyxaynikvoptuxw"
-    "onuhgqjouslabcdeghijklmprstvwz"
-    "aig",
-)
-_LOOKS_ONCE_FOLDED = str.maketrans("i10", "llo")
-# Drawn as nothing, or as a blank.
-_UNSEEN = frozenset(
-    "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0"
-).union(map(chr, range(0xFE00, 0xFE10)), map(chr, range(0xE0100, 0xE01F0)))
 
 
 def clean(text: str, *, multiline: bool = True) -> str:
@@ -217,30 +194,3 @@ def _is_sure_boundary(text: str, index: int) -> bool:
 def urls(text: str) -> list[tuple[int, int]]:
     """Return where each URL of a text begins and ends."""
     return [match.span() for match in re.finditer(_URL, text)] if "://" in text else []
-
-
-@lru_cache(maxsize=4096)
-def skeleton(name: str) -> str:
-    """Return what a name looks like: two names with one skeleton can be taken for each other."""
-    seen = (c for c in unicodedata.normalize("NFKD", name) if c not in _UNSEEN)
-    return "".join(seen).translate(_LOOKS).casefold().translate(_LOOKS_ONCE_FOLDED)
-
-
-def look_alike(name: str, present: Iterable[str]) -> str | None:
-    """Return the row that tells a new name from a present one it looks like (UX.md 10)."""
-    look, folded = skeleton(name), name.casefold()
-    for other in present:
-        if other.casefold() != folded and skeleton(other) == look:
-            script = _script(name)
-            is_foreign = script != _script(other)
-            why = f"its letters are {script}" if is_foreign else "it only looks the same"
-            new, old = (clean(each, multiline=False) for each in (name, other))
-            return f"{new} is not {old}: {why}."
-    return None
-
-
-def _script(name: str) -> str:
-    """Return the script of a name's letters, the foreign one if Latin is among them."""
-    letters = (unicodedata.name(char, "") for char in name if char.isalpha())
-    scripts = [letter.partition(" ")[0].capitalize() for letter in letters]
-    return next((script for script in scripts if script != "Latin"), "Latin")

@@ -531,7 +531,7 @@ class TestPeer:
             ("ip", "1.2.3", "is '1.2.3', which is no IP address."),
             ("port", "0", "is 0, which nobody can connect to."),
             ("port", "65536", "is wrong: '65536' is no port, which is 0 to 65535."),
-            ("username", "a b", "cannot be used: A username has no spaces, control or"),
+            ("username", "a b", "cannot be used: A username has no spaces or control"),
         ],
     )
     def test_what_is_wrong_is_named(self, name: str, value: str, sentence: str) -> None:

@@ -223,35 +223,3 @@ def test_cut_fits(shown: str, cells: int) -> None:
 )
 def test_urls(line: str, found: list[str]) -> None:
     assert [line[start:end] for start, end in text.urls(line)] == found
-
-
-@pytest.mark.parametrize(
-    ("name", "row"),
-    [
-        ("асе", "асе is not ace: its letters are Cyrillic."),
-        ("ΑϹΕ".replace("Ϲ", "С"), "ΑСΕ is not ace: its letters are Greek."),
-        ("a\u034fce", "a\u034fce is not ace: it only looks the same."),
-        ("ace", None),
-        ("ACE", None),
-        ("àce", None),
-        ("асее", None),
-    ],
-)
-def test_a_name_that_looks_like_a_present_one(name: str, row: str | None) -> None:
-    assert text.look_alike(name, ["bea", "ace"]) == row
-
-
-@pytest.mark.parametrize(
-    ("name", "other"),
-    [
-        ("aIice", "alice"),
-        ("b0b", "bob"),
-        ("РЕТЕ", "pete"),
-        ("bօb", "bob"),
-        ("ᎪᏟᎬ", "ace"),
-        ("ё", "ë"),
-    ],
-)
-def test_names_of_one_skeleton(name: str, other: str) -> None:
-    assert text.skeleton(name) == text.skeleton(other)
-    assert text.skeleton(name) != text.skeleton(other + "x")
