@@ -56,11 +56,17 @@ class Renaming:
             UsageError: if it cannot be had, or not now.
         """
         conversation = self._present.conversation
-        names.check_username(name)
-        if names.key(name) == names.key(conversation.username):
-            raise UsageError(f"You are {conversation.username} already.")
+        name, present = names.username_from_user(name), conversation.username
+        if name == present:
+            raise UsageError(f"You are {present} already.")
+        if names.key(name) == names.key(present):
+            # The relay holds the name for the session that is to go.
+            raise UsageError(
+                f"{name} and {present} are one name. Leave and come back as {name}, "
+                f"or you stay {present}."
+            )
         if conversation.find(name) is not None:
-            raise UsageError(f"The name {name} is in use. You stay {conversation.username}.")
+            raise UsageError(f"The name {name} is in use. You stay {present}.")
         if self.is_on or conversation.phase is not Phase.LIVE:
             raise UsageError("Not now: wait until you are connected, then /nick again.")
         self._next, self._is_admitted, self._by_s = self._make_uplink(name), False, now + ADMIT_S

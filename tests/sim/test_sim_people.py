@@ -421,9 +421,11 @@ def test_another_person_who_comes_meanwhile_is_another(room: Room) -> None:
     ("name", "told"),
     [
         ("ace", "The name ace is in use. You stay bea."),
-        ("BEA", "You are bea already."),
+        ("bea", "You are bea already."),
+        ("BEA", "BEA and bea are one name. Leave and come back as BEA, or you stay bea."),
         ("a b", "Usage: /nick NEW"),
-        ("\u202ex", "A username has no spaces, control"),
+        ("\u202ex", "but not U+202E."),
+        ("System", "The username System could be taken for a word of the program's own."),
     ],
 )
 def test_a_name_that_cannot_be_changes_nothing(room: Room, name: str, told: str) -> None:
