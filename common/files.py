@@ -1,6 +1,7 @@
-"""Private files: created 0600, replaced atomically, refused if others can read.
+"""Private files: created 0600, replaced atomically, refused if others can read or own them.
 
-And the standard streams, which must be open before any file is.
+Only the last part of a path is judged (PROTOCOL.md 8). And the standard streams, which must be open
+before any file is.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ MAX_PRIVATE_BYTES = 16 * 1024 * 1024
 
 MAX_SECRET_BYTES = 4096
 
+_LINK = "{path} is a link. Put the file itself there."
+# A FIFO would wait for a writer.
+_WITHOUT_WAITING = getattr(os, "O_NONBLOCK", 0)
+
 
 def open_streams() -> None:
     """Open what came closed, or the next file or socket would pass for standard output."""
@@ -39,14 +44,18 @@ def make_private_dir(path: StrPath) -> None:
     """Create `path` (and its parents) as a 0700 directory if it is missing.
 
     Raises:
-        FileError: if it cannot be made, or others may enter it.
+        FileError: if it cannot be made, is another user's, or others may enter it.
     """
     try:
         os.makedirs(path, mode=0o700, exist_ok=True)
-        mode = os.stat(path).st_mode
+        # It may be a link, but none that another user could turn.
+        link, status = os.lstat(path), os.stat(path)
     except OSError as error:
         raise FileError(f"Cannot use the directory {path}: {error.strerror}.") from None
-    if os.name == "posix" and mode & 0o077:
+    fault = _foreign(path, link) or _foreign(path, status)
+    if fault:
+        raise FileError(fault)
+    if os.name == "posix" and status.st_mode & 0o077:
         raise FileError(f"Others can read {path}. Run: chmod 700 {path}")
 
 
@@ -54,14 +63,13 @@ def read_private(path: StrPath) -> bytes | None:
     """Return the content of a private file, or None if there is none.
 
     Raises:
-        FileError: if group or others may read or write it, or it cannot be read.
+        FileError: if it is a link, another user's, open to group or others, or cannot be read.
     """
-    found = _read(path, MAX_PRIVATE_BYTES)
+    found = _read(path, MAX_PRIVATE_BYTES, is_private=True)
     if found is None:
         return None
     data, status = found
-    if os.name == "posix" and status.st_mode & 0o077:
-        raise FileError(f"Others can read {path}. Run: chmod 600 {path}")
+    _check_mode(path, status)
     return data
 
 
@@ -84,16 +92,14 @@ def read_shared(path: StrPath, most_bytes: int) -> Shared | None:
     Raises:
         FileError: if it cannot be read.
     """
-    found = _read(path, most_bytes)
+    found = _read(path, most_bytes, is_private=False)
     if found is None:
         return None
     data, status = found
     if os.name != "posix":
         return Shared(data, "", is_readable=False)
-    fault = ""
-    if status.st_uid != os.geteuid():
-        fault = f"{path} belongs to another user. Use a copy of your own."
-    elif status.st_mode & 0o022:
+    fault = _foreign(path, status)
+    if not fault and status.st_mode & 0o022:
         fault = f"Others can write {path}. Run: chmod 600 {path}"
     return Shared(data, fault, is_readable=bool(status.st_mode & 0o044))
 
@@ -118,7 +124,7 @@ def read_secret(path: str, what: str) -> str:
     """Return the first line of a file, or for `-` the next of standard input.
 
     Raises:
-        FileError: if there is none, it cannot be read, or it is a file that others can read.
+        FileError: if there is none, it cannot be read, or it is a file that others own or can read.
     """
     source = "Standard input" if path == "-" else path
     try:
@@ -127,10 +133,11 @@ def read_secret(path: str, what: str) -> str:
         else:
             fd = os.open(path, os.O_RDONLY)
             try:
-                mode = os.fstat(fd).st_mode
-                # A service manager may give access by its group, or by an ACL that looks like one.
-                if os.name == "posix" and stat.S_ISREG(mode) and mode & 0o007:
-                    raise FileError(f"Others can read {path}. Run: chmod 600 {path}")
+                status = os.fstat(fd)
+                # A service manager may put a link there, or give access by its group, or by an ACL
+                # that looks like one.
+                if stat.S_ISREG(status.st_mode):
+                    _check_mode(path, status, others=0o007)
                 line = _first_line(fd)
             finally:
                 os.close(fd)
@@ -175,7 +182,7 @@ def create_private(path: StrPath, data: bytes) -> bool:
     """
     # Not by link(), which would need no lock: Android and some file systems have none.
     with locked(path):
-        if os.path.exists(path):
+        if os.path.lexists(path):
             return False
         replace_private(path, data)
     return True
@@ -202,11 +209,7 @@ def locked(path: StrPath) -> Iterator[None]:
     Raises:
         FileError: if the lock file cannot be used.
     """
-    lock = f"{os.fspath(path)}.lock"
-    try:
-        fd = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise FileError(f"Cannot write {lock}: {error.strerror}.") from None
+    fd = _open_lock(f"{os.fspath(path)}.lock")
     try:
         if fcntl is not None:
             fcntl.flock(fd, fcntl.LOCK_EX)
@@ -232,10 +235,7 @@ def hold(path: StrPath, taken: str) -> Hold:
     Raises:
         FileError: with the sentence `taken` if another process holds it.
     """
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise FileError(f"Cannot write {path}: {error.strerror}.") from None
+    fd = _open_lock(path)
     if fcntl is not None:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -246,23 +246,77 @@ def hold(path: StrPath, taken: str) -> Hold:
 
 
 def check_private(path: StrPath) -> None:
-    """Check that nobody else can read a file, if it is there.
+    """Check that a file that others will open is private, if it is there.
 
     Raises:
-        FileError: if others can.
+        FileError: if it is a link, another user's, or open to group or others.
     """
     with contextlib.suppress(FileNotFoundError):
-        if os.name == "posix" and os.stat(path).st_mode & 0o077:
-            raise FileError(f"Others can read {path}. Run: chmod 600 {path}")
+        status = os.lstat(path)
+        if stat.S_ISLNK(status.st_mode):
+            raise FileError(_LINK.format(path=path))
+        _check_mode(path, status)
 
 
-def _read(path: StrPath, most_bytes: int) -> tuple[bytes, os.stat_result] | None:
+def _check_mode(path: StrPath, status: os.stat_result, *, others: int = 0o077) -> None:
+    fault = _foreign(path, status)
+    if fault:
+        raise FileError(fault)
+    if os.name == "posix" and status.st_mode & others:
+        raise FileError(f"Others can read {path}. Run: chmod 600 {path}")
+
+
+def _foreign(path: StrPath, status: os.stat_result) -> str:
+    """Return what is wrong with the owner: one that is not us, or root, changes it at will."""
+    if os.name != "posix" or status.st_uid in (os.geteuid(), 0):
+        return ""
+    return f"{path} belongs to another user. Use one of your own."
+
+
+def _open(path: StrPath, flags: int) -> int:
+    """Open a private file, or one that goes with it.
+
+    Raises:
+        OSError: if it cannot be opened.
+        FileError: if it is a link: whoever could put it there would choose what we read or lock.
+    """
     try:
-        # Opening a FIFO would wait for a writer.
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise FileError(f"{path} is not a regular file.")
-        with open(path, "rb") as file:
-            status = os.fstat(file.fileno())
+        return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | _WITHOUT_WAITING, 0o600)
+    except OSError:
+        if os.path.islink(path):
+            raise FileError(_LINK.format(path=path)) from None
+        raise
+
+
+def _open_lock(path: StrPath) -> int:
+    try:
+        fd = _open(path, os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        raise FileError(f"Cannot write {path}: {error.strerror}.") from None
+    fault = _foreign(path, _regular(path, fd))
+    if fault:
+        os.close(fd)
+        raise FileError(fault)
+    return fd
+
+
+def _regular(path: StrPath, fd: int) -> os.stat_result:
+    """Return the status of an open file, which is closed if it is none that keeps data."""
+    status = os.fstat(fd)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(fd)
+        raise FileError(f"{path} is not a regular file.")
+    return status
+
+
+def _read(
+    path: StrPath, most_bytes: int, *, is_private: bool
+) -> tuple[bytes, os.stat_result] | None:
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+    try:
+        fd = _open(path, flags) if is_private else os.open(path, flags | _WITHOUT_WAITING)
+        status = _regular(path, fd)
+        with os.fdopen(fd, "rb") as file:
             data = file.read(most_bytes + 1)
     except (FileNotFoundError, NotADirectoryError):
         return None

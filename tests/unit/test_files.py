@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,15 @@ def _lax_umask() -> Iterator[None]:
     before = os.umask(0o000)
     yield
     os.umask(before)
+
+
+def _locked(path: Path) -> None:
+    with files.locked(path):
+        pass
+
+
+ANOTHER = 12_345
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 
 
 def _full(*_: object) -> None:
@@ -105,23 +114,117 @@ def test_a_file_others_can_use_is_refused(tmp_path: Path, mode: int) -> None:
     assert "secret" not in str(caught.value)
 
 
-def test_a_link_is_judged_by_what_it_leads_to(tmp_path: Path) -> None:
-    target, link = tmp_path / "target", tmp_path / "link"
+USES: dict[str, Callable[[Path], object]] = {
+    "read": files.read_private,
+    "check": files.check_private,
+    "lock": lambda path: files.hold(path, "taken").close(),
+    "wait for": _locked,
+}
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+@pytest.mark.parametrize("leads_to", ["a file", "nothing", "itself"])
+def test_a_link_is_not_followed(
+    tmp_path: Path, use: Callable[[Path], object], leads_to: str
+) -> None:
+    target, link = tmp_path / "target", tmp_path / "key"
+    for each in (link, tmp_path / "key.lock"):
+        each.symlink_to(each if leads_to == "itself" else target)
+    if leads_to == "a file":
+        files.create_private(target, b"data")
+    with pytest.raises(FileError, match=r"key(\.lock)? is a link"):
+        use(link)
+    assert target.exists() is (leads_to == "a file")
+
+
+def test_a_file_is_not_made_in_the_place_of_a_link(tmp_path: Path) -> None:
+    link = tmp_path / "key"
+    link.symlink_to(tmp_path / "target")
+    assert not files.create_private(link, b"data")
+    assert link.is_symlink()
+    assert not (tmp_path / "target").exists()
+
+
+def test_a_directory_may_be_a_link(tmp_path: Path) -> None:
+    target, link = tmp_path / "target", tmp_path / "home"
+    target.mkdir(0o700)
     link.symlink_to(target)
-    assert files.read_private(link) is None
-    files.create_private(target, b"data")
-    assert files.read_private(link) == b"data"
-    target.chmod(0o644)
-    with pytest.raises(FileError, match="chmod 600"):
-        files.read_private(link)
+    files.make_private_dir(link)
+    target.chmod(0o750)
+    with pytest.raises(FileError, match="chmod 700"):
+        files.make_private_dir(link)
+
+
+@needs_root
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_a_file_of_another_user_is_refused(tmp_path: Path, use: Callable[[Path], object]) -> None:
+    path = tmp_path / "key"
+    for each in (path, tmp_path / "key.lock"):
+        files.create_private(each, b"theirs")
+        os.chown(each, ANOTHER, 0)
+    with pytest.raises(FileError, match=r"key(\.lock)? belongs to another user"):
+        use(path)
+
+
+@needs_root
+def test_a_directory_of_another_user_is_refused(tmp_path: Path) -> None:
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    for path in (ours, theirs):
+        path.mkdir(0o700)
+    os.chown(theirs, ANOTHER, 0)
+    with pytest.raises(FileError, match="theirs belongs to another user"):
+        files.make_private_dir(theirs)
+    # Whoever owns a link turns it to another directory of ours.
+    link = tmp_path / "link"
+    for target in (theirs, ours):
+        link.symlink_to(target)
+        if target is ours:
+            os.chown(link, ANOTHER, 0, follow_symlinks=False)
+        with pytest.raises(FileError, match="link belongs to another user"):
+            files.make_private_dir(link)
+        link.unlink()
+
+
+@needs_root
+def test_what_root_owns_is_as_good_as_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files.create_private(tmp_path / "key", b"root's")
+    monkeypatch.setattr(os, "geteuid", lambda: ANOTHER)
+    assert files.read_private(tmp_path / "key") == b"root's"
+    shared = files.read_shared(tmp_path / "key", 100)
+    assert shared is not None
+    assert not shared.fault
+    assert files.read_secret(str(tmp_path / "key"), "Password") == "root's"
+
+
+@needs_root
+def test_a_secret_of_another_user_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "password"
+    files.create_private(path, b"theirs")
+    os.chown(path, ANOTHER, 0)
+    with pytest.raises(FileError, match="password belongs to another user"):
+        files.read_secret(str(path), "Password")
+    shared = files.read_shared(path, 100)
+    assert shared is not None
+    assert "belongs to another user" in shared.fault
+
+
+def test_a_secret_may_be_behind_a_link(tmp_path: Path) -> None:
+    files.create_private(tmp_path / "target", b"secret")
+    (tmp_path / "password").symlink_to("target")
+    assert files.read_secret(str(tmp_path / "password"), "Password") == "secret"
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
+    (tmp_path / "key.lock").mkdir()
     for path in (tmp_path, Path(os.devnull), fifo):
         with pytest.raises(FileError, match="not a regular file"):
             files.read_private(path)
+    with pytest.raises(FileError, match="not a regular file"):
+        files.hold(fifo, "taken")
+    with pytest.raises(FileError, match="Cannot write"):
+        _locked(tmp_path / "key")
 
 
 def test_a_file_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
