@@ -103,11 +103,10 @@ def test_hostile_names_that_are_allowed(house: House) -> None:
     plain.wait_for("You are connected")
     names = (
         "\u0430\u0441\u0435",  # Cyrillic, looks like ace
-        "Z" + 30 * "\u0316",
+        "Z\u0324\u0325\u032d\u0330",  # as many marks as one may have
         "\u05d0\u05d1\u05d2",  # written from right to left
-        "\u2602\u5317x",
-        "lobby",
-        "-x--",
+        "\u5317x\u3072",
+        "x-x_",
     )
     for number, name in enumerate(names):
         bot = house.bot(relay, name)
@@ -117,7 +116,6 @@ def test_hostile_names_that_are_allowed(house: House) -> None:
         if number == 0:
             for terminal in (screen, plain):
                 terminal.wait_for("\u0430\u0441\u0435 is not ace: its letters are Cyrillic.")
-    assert ("Z" + 5 * "\u0316").encode() not in screen.raw + plain.raw + bytes(relay.out)
     relay.wait_for("[Connected] Username: \u05d0\u05d1\u05d2")
 
 
