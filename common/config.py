@@ -301,7 +301,8 @@ class Flag(NamedTuple):
 
 _LIMIT, _BYTES = _number(1, MAX_LIMIT, ""), _number(65_536, MAX_LIMIT, " bytes")
 # Not from a file: home and log, since a downloaded folder must not choose where we write; nor
-# operators, whom the folder of `data` names too, beside the relay key: hence `is_own`.
+# operators, whom the folder of `data` names too, beside the relay key. Hence `is_own`, and since it
+# must not choose whom we talk to unasked, that we trust anew, nor for whom a relay is open.
 CLIENT_FLAGS = (
     Flag("--completion", "SHELL", "completion", choices=SHELLS),
     Flag("", "KEY[@HOST[:PORT]]", "ticket", _filled, file="key", variable="TERMCHAT_KEY"),
@@ -312,11 +313,11 @@ CLIENT_FLAGS = (
     Flag("--url", "URL", "url", file="url"),
     Flag("--cafile", "FILE", "ca_file", _path),
     Flag("--check", "", "check", action="store_true"),
-    Flag("--room", "NAME", "room", file="room"),
+    Flag("--room", "NAME", "room", file="room", is_own=True),
     Flag("--home", "DIR", "home", _path, variable="TERMCHAT_HOME"),
     Flag("--passphrase", "", "asks_passphrase", action="store_true"),
     Flag("--passphrase-file", "FILE", "passphrase_file"),
-    Flag("--ephemeral", "", "ephemeral", action="store_true", file="ephemeral"),
+    Flag("--ephemeral", "", "ephemeral", action="store_true", file="ephemeral", is_own=True),
     Flag("--plain", "", "plain", action="store_true", file="plain"),
     Flag("--no-color", "", "colour", action="store_false", file="color", variable="NO_COLOR"),
     Flag("--log", "FILE", "log", _path),
@@ -334,10 +335,17 @@ CLIENT_FLAGS = (
     Flag("--init", "", "init", action="store_true", is_alternative=True),
 )
 SERVER_FLAGS = (
-    Flag("--password", "X", "password", file="password", variable="TERMCHAT_PASSWORD"),
+    Flag(
+        "--password",
+        "X",
+        "password",
+        file="password",
+        is_own=True,
+        variable="TERMCHAT_PASSWORD",
+    ),
     Flag("--password-file", "FILE", "password_file", _filled),
     Flag("-p, --port", "PORT", "port", _port, file="port"),
-    Flag("--host", "HOST", "hosts", action="append", file="host"),
+    Flag("--host", "HOST", "hosts", action="append", file="host", is_own=True),
     Flag("--room-size", "N", "room_size", _whole(1, 1_000), file="room_size"),
     Flag("--rooms", "N", "rooms", _whole(0, 100_000), file="rooms"),
     Flag("--threads", "N", "threads", _whole(0, 256), file="threads"),

@@ -71,7 +71,9 @@ class Policy:
         first, *rows = sentences.first_rows(joined, conversation)
         if self._view.greets:
             self._plain(f"Connected to `{address.url}` server.")
-            self._plain(f"You are connected as `{conversation.username}`.")
+            # A row that names no room means the lobby.
+            room = f" in `{conversation.room}`" if conversation.room else ""
+            self._plain(f"You are connected as `{conversation.username}`{room}.")
             self._plain(f"Users Connected: {conversation.members}")
             rows = rows[:-1]
         else:

@@ -449,7 +449,7 @@ def test_a_file_serves_a_relay_and_its_guests(house: House) -> None:
     expected = "Others can read config.ini, and password in it. Run: chmod 600 config.ini"
     assert refusal(shut) == (1, expected)
     file.chmod(0o600)
-    relay = house.relay("-p", str(port))
+    relay = house.relay("-p", str(port), "--config", "config.ini")
     assert relay.port == port
     assert relay.errors == ["Nobody reads prot in [server] of config.ini."]
     file.write_text(f"[client]\nkey = {relay.ticket}\npassword = open sesame\nusername = ace\n")

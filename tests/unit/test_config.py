@@ -392,6 +392,34 @@ class TestFile:
         found = load_server(["--config", "config.ini"], {})
         assert (found.data, found.warnings) == ("d", ())
 
+    def test_nor_does_it_choose_the_room_or_forget_whom_we_trust(self, tmp_path: Path) -> None:
+        text = "[client]\nroom = trap\nephemeral = yes\n"
+        here = write(text)
+        for key in (KEY, f"{KEY}@relay.example"):
+            found = load_client([key], {})
+            assert (found.room, found.ephemeral) == ("", False)
+            assert found.warnings == tuple(
+                f"{name} is not taken from config.ini, only from --config or your home folder."
+                for name in ("room", "ephemeral")
+            )
+        assert load_client([KEY, "--room", "den"], {}).room == "den"
+        home = write(text, tmp_path / "home/config.ini")
+        for more in (["--config", str(here)], ["--home", str(home.parent)]):
+            found = load_client([KEY, *more], {})
+            assert (found.room, found.ephemeral) == ("trap", True)
+
+    def test_nor_does_it_open_a_relay(self) -> None:
+        write("[server]\nhost = *\npassword = known\nport = 5\n")
+        found = load_server([], {})
+        assert (found.hosts, found.password, found.port) == (("localhost",), None, 5)
+        assert found.warnings == tuple(
+            f"{name} is not taken from config.ini, only from --config."
+            for name in ("password", "host")
+        )
+        assert load_server([], {"TERMCHAT_PASSWORD": "env"}).password == "env"
+        found = load_server(["--config", "config.ini"], {})
+        assert (found.hosts, found.password, found.warnings) == ((), "known", ())
+
     def test_nor_does_it_choose_where_we_write(self) -> None:
         write("[client]\nhome = /somewhere\nlog = /somewhere/else\nlisten = yes\n")
         found = load_client([KEY], {})
