@@ -57,7 +57,7 @@ def test_comings_goings_and_refusals_are_told(house: House) -> None:
     ace.wait_for("You are connected")
     relay.wait_for("[Connected] Username: ace")
     bea = house.lines(relay, "bea", "--room", "Kitchen")
-    bea.wait_for("You are connected")
+    bea.wait_for("You are connected as `bea` in `kitchen`.")
     relay.wait_for("[Connected] Username: bea")
     house.lines(relay, "eve", "--password", "wrong", stdin=subprocess.DEVNULL)
     relay.wait_for("[Rejected]")
