@@ -56,7 +56,7 @@ _FIRST_DIGEST = bytes(KEY_BYTES)
 class Failure(Enum):
     """Why a message yields nothing."""
 
-    EARLY = auto()  # sealed before its sender saw us, on a chain that we were not given
+    EARLY = auto()  # sealed before its sender saw us, and gave us a chain
     UNREADABLE = auto()  # we hold no chain of that number
     UNAUTHENTIC = auto()  # forged or replayed, or one before it is withheld
 
@@ -68,7 +68,7 @@ class Sealed(NamedTuple):
         body: of the record.
         h_seen: our H at its `seen`, 32 bytes.
         scope: SCOPE_ROOM or SCOPE_DIRECT, by the `to` of the record.
-        is_early: whether its `seen` is before the CARD by which we joined.
+        is_early: whether it is to the room, and its `seen` before the CARD by which we joined.
     """
 
     body: bytes
@@ -255,9 +255,11 @@ class ReceiveChains:
 
     def _unopened(self, message: Sealed) -> Failure:
         """Say why a message on a chain that we do not hold yields nothing."""
-        if peek(message.body)[2] < self._seen:  # who has spoken to us has seen us
-            return Failure.UNAUTHENTIC
-        return Failure.EARLY if message.is_early else Failure.UNREADABLE
+        if message.is_early and not (self._current or self._pending):
+            return Failure.EARLY
+        # Who has given us a chain, or spoken to us, has seen us.
+        is_older = message.is_early or peek(message.body)[2] < self._seen
+        return Failure.UNAUTHENTIC if is_older else Failure.UNREADABLE
 
     def _find(self, scope: int, number: int) -> _Chain | None:
         for chain in (self._current.get(scope), self._pending.get(scope)):

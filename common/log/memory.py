@@ -264,7 +264,10 @@ class MemoryLog:
             key=lambda at: sum(stream.bytes_from(at) for stream in streams) <= RETAINED_BYTES,
         )
         for stream in streams:
-            stream.drop(bisect_left(stream.positions, fits))
+            gone = bisect_left(stream.positions, fits)
+            # The last of the room says where its log stands: without it, a restart counts anew.
+            most = len(stream.positions) - 1 if stream is self._room else gone
+            stream.drop(max(0, min(gone, most)))
 
 
 def _frame(record: Delivered, last: Seq, body: bytes) -> bytes:

@@ -47,11 +47,16 @@ class Peer:
 
 @dataclass(slots=True, eq=False)
 class Line:
-    """Something we want said; in the outbox until its echo."""
+    """Something we want said; in the outbox until its echo.
+
+    Attributes:
+        is_sealed: whether it was ever sealed: nobody but the relay knows whether it was read.
+    """
 
     number: int
     content: Content
     to: Peer | None
+    is_sealed: bool = False
 
     @property
     def text(self) -> str:

@@ -153,7 +153,7 @@ class Outbox:
 
         Args:
             at_ms: wall clock. A number tells one line from another to whoever reads it, also in a
-                later session of ours (PROTOCOL.md 5.4).
+                run of ours (PROTOCOL.md 5.4).
         """
         self._last_line = max(self._last_line + 1, at_ms)
         self._lines.append(Line(self._last_line, content, to))
@@ -297,13 +297,12 @@ class Outbox:
 
         Then whatever we had sent before it and has no echo yet was never logged.
         """
-        own, unechoed = self._session.card, self._session.unechoed
-        return (
-            own is not None
-            and not own.is_echoed
-            and record.body == own.card.encoded
-            and not (unechoed and unechoed[0].record.kind is Kind.CARD)
-        )
+        own = self._session.card
+        if own is None or own.is_echoed or record.body != own.card.encoded:
+            return False
+        # Messages before it may have been refused, and that not heard.
+        kinds = (sent.record.kind for sent in self._session.unechoed if sent.line is None)
+        return next(kinds, None) is not Kind.CARD
 
     def _pass_over(self, record: Delivered, *, is_room: bool) -> None:
         """Note what the relay refused on a connection that ended before its REFUSAL came.
@@ -443,6 +442,7 @@ class Outbox:
         padded = contents.encode(line.content, line.number if line.to else None)
         body = chain.chain.seal(padded, transcript.seq, transcript.h)
         to = line.to.number if line.to else records.RELAY
+        line.is_sealed = True
         self._send(_Unechoed(Sent(Kind.MESSAGE, to, body), line, chain))
 
     def _send(self, sent: _Unechoed) -> None:

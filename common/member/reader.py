@@ -7,6 +7,7 @@ outbox must know before it seals anything more.
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple, assert_never
@@ -89,7 +90,7 @@ class _Lines:
     __slots__ = ("_kept",)
 
     def __init__(self) -> None:
-        self._kept: list[int] = []  # in order
+        self._kept = array("Q")  # in order
 
     def is_new(self, number: int) -> bool:
         """Note a number; False if it came before, or may have."""
@@ -331,10 +332,11 @@ class Reader:
         scope = SCOPE_DIRECT if record.to else SCOPE_ROOM
         h_seen = transcript.at(seen)
         message: Sealed | Failure = Failure.UNAUTHENTIC
-        if seen < self.joined_seq:
-            message = Sealed(record.body, b"", scope, is_early=True)
-        elif seen >= peer.came_seq and h_seen is not None:
-            message = Sealed(record.body, h_seen, scope)
+        if seen >= peer.came_seq:
+            if seen < self.joined_seq and not record.to:
+                message = Sealed(record.body, b"", scope, is_early=True)
+            elif seen >= self.joined_seq and h_seen is not None:
+                message = Sealed(record.body, h_seen, scope)
         self._held.append(_Held(peer, record, self._chains[peer.number], message))
         return self.open_held() if len(self._held) >= OPENED_TOGETHER else []
 
@@ -363,9 +365,9 @@ class Reader:
         at_ms = record.at_ms
         if not peer.is_trusted:
             return [Warned(Trouble.HIDDEN, peer, at_ms)]
-        if opened is Failure.EARLY and not record.to:
+        if opened is Failure.EARLY:
             return []
-        if opened in (Failure.EARLY, Failure.UNREADABLE):
+        if opened is Failure.UNREADABLE:
             return [Warned(Trouble.UNREADABLE, peer, at_ms)]
         if opened is Failure.UNAUTHENTIC:
             return [Warned(Trouble.UNAUTHENTIC, peer, at_ms)]

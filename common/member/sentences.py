@@ -204,14 +204,15 @@ def undelivered(event: Undelivered, *, of_program: bool) -> str:
     remedy = "" if of_program else " /resend or /drop."
     to = list({line.to.name: "" for line in event.lines if line.to})
     # A room's log shows what a relay says of it; of what is for one member nobody else knows.
+    readers = list({line.to.name: "" for line in event.lines if line.to and line.is_sealed})
     theirs = "it" if count == 1 else "what was for one alone"
-    doubt = f" {_listed(to)} may have read {theirs}." if to else ""
+    doubt = f" {_listed(readers)} may have read {theirs}." if readers else ""
     if event.is_over:
         return f"{what} not sent: others may have joined.{doubt}{remedy}"
     if event.why:
         return f"{what} not sent. The relay says: {event.why}{doubt}{remedy}"
     have = "has" if len(to) == 1 else "have"
-    return f"{what} not sent: {_listed(to)} {have} left, or is not trusted.{remedy}"
+    return f"{what} not sent: {_listed(to)} {have} left, or is not trusted.{doubt}{remedy}"
 
 
 def resent(count: int, kept: Sequence[str]) -> str:

@@ -154,7 +154,7 @@ def test_who_leaves_before_a_direct_line_is_logged_was_told_nothing(room: Room) 
     assert room.world.room._log.room_seq == 3
     room.carry(3)
     assert ace.view.messages == []
-    assert rows(ace, "1 line was not sent: bea has left, or is not trusted. /resend or /drop.")
+    assert rows(ace, "1 line was not sent: bea has left, or is not trusted. bea may have read it.")
     assert list(ace.view.pending.values()) == [MARKER]
 
 

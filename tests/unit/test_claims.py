@@ -68,7 +68,7 @@ CLAIMS: dict[str, dict[str, list[str]]] = {
         ],
         "read what was said before it joined": [
             f"{CHAIN}::test_a_late_recipient_opens_from_the_present_position_only",
-            f"{READER}::TestSteps::test_2_what_was_sealed_before_we_came_is_not_for_us",
+            f"{READER}::TestSteps::test_3_what_was_sealed_before_we_came_is_not_for_us",
         ],
     },
     "malicious relay": {

@@ -230,11 +230,14 @@ def test_messages_opened_together_cost_one_verification_for_each_chain() -> None
     assert verify.count == 3
 
 
-def test_early_is_only_what_is_on_a_chain_that_we_were_not_given() -> None:
-    sending, receiving = _pair()
-    other = _send(2)
-    assert _open(receiving, other.seal(CONTENT, 7, H), is_early=True) is Failure.EARLY
-    assert _open(receiving, sending.seal(CONTENT, 7, H), is_early=True) is UNAUTHENTIC
+def test_early_is_only_what_one_says_who_gave_us_no_chain() -> None:
+    other = _send(2).seal(CONTENT, 7, H)
+    assert _open(_receive(), other, is_early=True) is Failure.EARLY
+    for dest in (ROOM_DEST, ZOE.session):
+        given, receiving = _send(1, dest), _receive()
+        _give(given, receiving)
+        assert _open(receiving, other, is_early=True) is UNAUTHENTIC
+        assert _open(receiving, given.seal(CONTENT, 7, H), is_early=True) is UNAUTHENTIC
 
 
 def test_no_messages_are_no_messages() -> None:
@@ -586,7 +589,7 @@ def test_what_is_opened_together_is_what_opens_one_by_one(came: list[str], cuts:
     assert found == expected
 
 
-# One record, one content (PROTOCOL.md 1, a malicious member).
+# One record, one content (PROTOCOL.md 1, 5.3).
 
 P1305 = 2**130 - 5
 

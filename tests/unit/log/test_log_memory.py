@@ -252,6 +252,20 @@ class TestPruning:
         assert log.room_seq == 20
         assert len(read(log, ONE, Cursor(Seq(10), Seq(16)))) == 14
 
+    def test_mail_drops_all_of_the_room_but_where_it_stands(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(memory, "RETAINED_BYTES", FRAME_BYTES)
+        log = log_of()
+        say(log)
+        say(log)
+        mail(log, TWO, ONE)
+        mail(log, TWO, ONE)
+        log.prune({})
+        assert len(log._room.positions) == 1
+        assert log.retains(ONE, Seq(1), Seq(2))
+        assert not log.retains(ONE, Seq(0), Seq(2))
+
     def test_nothing_is_dropped_while_there_is_less(self) -> None:
         log = log_of()
         for _ in range(10):

@@ -207,7 +207,7 @@ class TestLines:
                 assert lines.is_new(number) == is_new
                 if is_new:
                     seen.add(number)
-                assert lines._kept == sorted(seen)[-kept:]
+                assert list(lines._kept) == sorted(seen)[-kept:]
 
 
 # --- The steps of PROTOCOL.md 5.3, in their order.
@@ -240,12 +240,13 @@ class TestSteps:
         dan.peer(ace).standing = Standing.NOT_INVITED
         assert self.gets(dan, ace, body) == [Trouble.HIDDEN]
 
-    def test_2_what_was_sealed_before_we_came_is_not_for_us(self) -> None:
+    def test_3_what_was_sealed_before_we_came_is_not_for_us(self) -> None:
         table, ace, _ = pair()
         body = message(ace, "before dan")
         dan = Person(table, "dan").join()
         assert self.gets(dan, ace, body) == []
-        assert self.gets(dan, ace, body, to=dan) == [Trouble.UNREADABLE]
+        # Whoever seals to one alone has seen its card.
+        assert self.gets(dan, ace, body, to=dan) == [Trouble.UNAUTHENTIC]
 
     def test_4_nothing_is_passed_over_on_a_chain_that_we_hold(self) -> None:
         table, ace, bea = pair()
@@ -290,7 +291,7 @@ class TestSteps:
         )
         assert found == [Trouble.UNAUTHENTIC]
 
-    def test_3_seen_before_its_sender_came(self) -> None:
+    def test_2_seen_before_its_sender_came(self) -> None:
         table, ace, bea = pair()
         col = Person(table, "col")
         before = h_of(bea)
@@ -303,14 +304,22 @@ class TestSteps:
             Trouble.UNAUTHENTIC
         ]
 
-    def test_3_seen_ahead_of_us(self) -> None:
+    def test_2_comes_before_3(self) -> None:
+        table, _, _ = pair()
+        dan = Person(table, "dan").join()
+        col = Person(table, "col").join()
+        dan.read()
+        body = bytes(8) + (1).to_bytes(8) + bytes(112)
+        assert self.gets(dan, col, body) == [Trouble.UNAUTHENTIC]
+
+    def test_2_seen_ahead_of_us(self) -> None:
         _, ace, bea = pair()
         seq, h = h_of(ace)
         assert self.gets(bea, ace, send_chain(ace).seal(padded("x"), seq + 1, h)) == [
             Trouble.UNAUTHENTIC
         ]
 
-    def test_3_an_h_that_is_not_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_4_an_h_that_is_not_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
         _, ace, bea = pair()
         body = message(ace, "second")
         transcript = bea.conv._reader.transcript

@@ -13,6 +13,7 @@ from common.crypto.chain import ROOM_DEST, ReceiveChains, peek
 from common.crypto.primitives import Aead, VerifyKey
 from common.errors import RemoteProtocolError, Unauthentic, Unreadable
 from common.member.events import Noticed, Undelivered, Untold
+from common.member.outbox import CARD_AGE_S
 from common.relay.rules import FOREVER_MS, Mute
 from common.wire import records
 from common.wire.records import Delivered, Kind, MemberId, Reason
@@ -169,6 +170,30 @@ def test_what_is_refused_is_reported_and_the_next_is_read() -> None:
     assert bea.said == ["three", "four"]
     assert bea.troubles == []
     assert ace.echoed == ["three", "four"]
+
+
+def test_a_lost_refusal_before_a_new_card_is_found_out() -> None:
+    table, ace, bea = muted()
+
+    def deliver() -> None:
+        for sent in ace.conv.outgoing(table.now):
+            record = records.decode_sent(sent.encode())
+            table.room.receive(ace.seat, ace.holder, record, table.now, AT_MS)
+
+    ace.conv.say("refused, and nobody hears of it")
+    deliver()
+    table.now += CARD_AGE_S + 1
+    deliver()
+    ace.conv.say("next", ace.peer(bea))
+    table.room._rules.muted.clear()
+    deliver()
+    ace.cut()
+    ace.join()
+    ace.send()
+    ace.read()
+    bea.read()
+    assert ace.echoed == ["next", "refused, and nobody hears of it"]
+    assert bea.said == ace.echoed
 
 
 def test_what_is_refused_and_is_no_text_is_nothing_to_say_again() -> None:
