@@ -25,6 +25,7 @@ from common.client.dial import (
     tls_for,
 )
 from common.errors import EXIT_FAILED, EXIT_INTERRUPTED, TermchatError
+from common.term import text
 from common.term.editor import Action
 from common.view.output import is_readable
 from common.view.view import Outcome, View
@@ -130,7 +131,9 @@ class Client:
         now = time.monotonic()
         identifier = os.urandom(4).hex()
         head = f"{time.strftime('%Y-%m-%d %H:%M:%S')} {identifier}\n"
-        details = head + "".join(traceback.format_exception(problem))
+        # Whoever made us break may have a text in it, which must not begin a row.
+        rows = "".join(traceback.format_exception(problem)).splitlines()
+        details = head + "".join(f"    {text.clean(row)}\n" for row in rows)
         where = self._log_path()
         if where is not None and _append_private(where, details):
             told = f"Details are in {where}."

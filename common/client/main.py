@@ -67,7 +67,9 @@ def _do_task(settings: config.ClientConfig) -> None:
     if settings.task == "completion":
         from common import completion
 
-        print_row(completion.script(settings.completion).rstrip("\n"))
+        script = completion.script(settings.completion)
+        for row in script.rstrip("\n").split("\n"):
+            print_row(row)
         return
     from common.client import peer
 
@@ -85,8 +87,9 @@ def _run(settings: config.ClientConfig, view: View, member: Member | None) -> in
 
         client = Client(settings, view, caught, member)
         code = client.run()
-    for detail in client.details:
-        say(detail.rstrip())
+    for details in client.details:
+        for row in details.splitlines():
+            say(row)
     if client.last_words:
         (print_row if settings.check else say)(client.last_words)
     return code

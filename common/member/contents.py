@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final, NamedTuple
 
 from common.codec import Decoder, Encoder, utf8
@@ -12,6 +13,8 @@ PADDED_BYTES = 128
 MAX_PASSWORD_BYTES = 400
 """What fits into an operator's COMMAND beside its word."""
 MAX_AWAY_BYTES = 200
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]")
+"""The general category Cc. A password and an absence are shown in a row of ours: one, that is."""
 
 
 class Text(NamedTuple):
@@ -58,9 +61,11 @@ def check(content: Content) -> None:
     """Check that a content can be sent.
 
     Raises:
-        UsageError: if it is too long, or a password of nothing.
+        UsageError: if it is too long, a password of nothing, or not of one row.
     """
     size = len(_utf8(content.text))
+    if not isinstance(content, Text) and _CONTROL.search(content.text):
+        raise UsageError("A control character, such as a tab, cannot be sent so. Nothing was sent.")
     match content:
         case Text() if size > MAX_TEXT_BYTES:
             raise UsageError(
@@ -82,7 +87,7 @@ def encode(content: Content, line: int | None = None) -> bytes:
         line: its number, below 2^64, if it is for one member alone.
 
     Raises:
-        UsageError: if it is too long.
+        UsageError: as `check`.
     """
     check(content)
     data = _utf8(content.text)
@@ -117,6 +122,9 @@ def decode(padded: bytes, *, is_direct: bool = False) -> tuple[Content | Unsuppo
         content, most = _KINDS[kind]
         if len(data) > most or (content is Password and not data):
             raise ProtocolError("a content of a length that it cannot have")
-        return content(utf8(data)), line
+        text = utf8(data)
+        if content is not Text and _CONTROL.search(text):
+            raise ProtocolError("a control character where only text may be")
+        return content(text), line
     except ProtocolError as error:
         raise Unreadable(str(error)) from None

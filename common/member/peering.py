@@ -17,6 +17,7 @@ from common.member.conversation import Conversation
 from common.member.events import Joined, Peer
 from common.member.policy import Policy
 from common.member.uplink import Address, Uplink
+from common.term import text
 from common.view.view import Message, Presence, View
 from common.wire.records import Hello, MemberId, Reason
 
@@ -184,10 +185,11 @@ class Peering(Policy):
             self._plain(message.text)
         elif not message.is_own:
             mark = "> " if message.is_direct else ""
+            name = text.clean(message.name, multiline=False)
             if message.text.startswith("/me "):
-                self._plain(f"* {mark}{message.name} {message.text[4:]}")
+                self._plain(f"* {mark}{name} {message.text[4:]}")
             else:
-                self._plain(f"{mark}{message.name} says: {message.text}")
+                self._plain(f"{mark}{name} says: {message.text}")
         elif not is_goodbye:
             self._plain("Sent CHAT message.")
 

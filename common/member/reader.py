@@ -385,6 +385,8 @@ class Reader:
                     return [said]
                 peer.away = ""
                 return [said, AwayChanged(peer, "", at_ms)]
+            case Password() if record.to:
+                return []  # it is told to all, or to nobody
             case Password():
                 return [PasswordTold(peer, content.text)]
             case Away():

@@ -38,7 +38,8 @@ _PEOPLE = 4096
 _WAITING_S = 10.0
 _FOLD_MS = 60_000
 _ABSENT_S = 300.0
-_COPIED = (EntryKind.SAY, EntryKind.ACTION, EntryKind.BARE)
+_SAID = (EntryKind.SAY, EntryKind.ACTION)
+_COPIED = (*_SAID, EntryKind.BARE)
 
 
 class Shown(NamedTuple):
@@ -130,15 +131,15 @@ class Scrollback:
         if self._anchor and self._anchor.number >= number:
             self._anchor = _Anchor(self._anchor.number + 1, self._anchor.below_rows)
         self._entries.append(self._entry(line))
-        is_said = line.kind in (EntryKind.SAY, EntryKind.ACTION)
-        if is_said and not line.is_own:
+        if line.kind in _SAID and not line.is_own:
             self._arrived(number, line.mark, now)
         return number
 
     def amend(self, number: int, text: str) -> None:
         """Give an entry another text, if it is still kept."""
         if self._first <= number < self._end:
-            self._entries[number - self._first].text = clean(text)
+            entry = self._entries[number - self._first]
+            entry.text = clean(text, multiline=entry.kind in _SAID)
             self._cache.pop(number, None)
 
     def presence(self, is_coming: bool, line: Shown, now: float, *, here: int) -> None:
@@ -207,7 +208,9 @@ class Scrollback:
         # Neighbours share what is equal: each int and each Who would cost as much as a short text.
         if self._entries and self._entries[-1].minute == minute:
             minute = self._entries[-1].minute
-        return Entry(minute, self._who(line), line.kind, line.mark, clean(line.text))
+        # What is no message is one row: in others, words of its author's could pass for ours.
+        text = clean(line.text, multiline=line.kind in _SAID)
+        return Entry(minute, self._who(line), line.kind, line.mark, text)
 
     def _who(self, line: Shown) -> Who:
         if not line.name:
@@ -487,7 +490,9 @@ class Scrollback:
             return text
         time = self._time(entry)
         name = "" if entry.kind is EntryKind.ACTION else f"{entry.who.name}: "
-        return f"{time.tm_hour:02}:{time.tm_min:02} {name}{text}"
+        # As in line mode: a row of a message could pass for a message of somebody else's.
+        said = text.replace("\n", "\n    ")
+        return f"{time.tm_hour:02}:{time.tm_min:02} {name}{said}"
 
     def urls(self, count: int) -> list[str]:
         """Return the last URLs, each once, the newest last."""

@@ -204,10 +204,11 @@ class Lines(View):
             self._release()
 
     def _event(self, content: str, at_ms: int) -> None:
-        self._row(f"{_clock(at_ms)} {content}")
+        """Show what is no message: one row, or its next one could pass for a message."""
+        self._row(f"{_clock(at_ms)} {text.clean(content, multiline=False)}")
 
     def _row(self, content: str) -> None:
-        self._held.append(text.clean(content).replace("\n", "\n    "))
+        self._held.append(text.displayed(text.clean(content)).replace("\n", "\n    "))
         if not self._is_typing():
             self._release()
 
@@ -251,10 +252,12 @@ class Lines(View):
 
 
 def row_of(message: Message) -> str:
-    """Return the row of a message, uncleaned."""
-    name = f"> {message.name}" if message.is_direct else message.name
-    if message.to:
-        name = f"> {message.name} to {message.to}"
+    """Return the row of a message, its text uncleaned."""
+    name, to = (text.clean(each, multiline=False) for each in (message.name, message.to))
+    if to:
+        name = f"> {name} to {to}"
+    elif message.is_direct:
+        name = f"> {name}"
     said = message.text
     content = f"* {name} {said[4:]}" if said.startswith("/me ") else f"{name}: {said}"
     return f"{_clock(message.at_ms)} {content}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 
 from common.term import text
 from common.term.attention import Alarm
@@ -15,7 +16,7 @@ class Notifier:
     def __init__(self, command: str, room: str) -> None:
         """Prepare to run `command` by the shell for what happens in a room."""
         self._command = command
-        self._room = text.clean(room, multiline=False)
+        self._room = _told(room)
         self._alarm = Alarm()
         self._child: subprocess.Popen[bytes] | None = None
 
@@ -25,7 +26,7 @@ class Notifier:
         if is_busy or not self._alarm.may_ring(now):
             return
         # In the environment a name is data; on a command line the shell would read it.
-        told = {"TERMCHAT_ROOM": self._room, "TERMCHAT_NAME": text.clean(name, multiline=False)}
+        told = {"TERMCHAT_ROOM": self._room, "TERMCHAT_NAME": _told(name)}
         nothing = subprocess.DEVNULL
         try:
             self._child = subprocess.Popen(  # noqa: S602 - the user's words, and no other's
@@ -37,5 +38,11 @@ class Notifier:
                 env=os.environ | told,
                 start_new_session=True,
             )
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a zero byte in the command
             self._child = None
+
+
+def _told(foreign: str) -> str:
+    """Return a text as the environment takes it: what the locale does not have becomes `?`."""
+    encoding = sys.getfilesystemencoding()
+    return text.clean(foreign, multiline=False).encode(encoding, "replace").decode(encoding)

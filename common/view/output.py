@@ -95,12 +95,12 @@ def is_terminal(fd: int) -> bool:
 def print_row(row: str, end: str = "\n") -> None:
     """Write a row on standard output, if there is one, while no view has it."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        sys.stdout.write(text.clean(row) + end)
+        sys.stdout.write(text.clean(row, multiline=False) + end)
         sys.stdout.flush()
 
 
 def say(sentence: str) -> None:
-    """Write a sentence on standard error, if there is one."""
+    """Write a sentence on standard error, if there is one: a row, whoever's words are in it."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        sys.stderr.write(text.clean(sentence) + "\n")
+        sys.stderr.write(text.clean(sentence, multiline=False) + "\n")
         sys.stderr.flush()

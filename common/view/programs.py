@@ -20,6 +20,9 @@ from common.view.output import Output, say
 from common.view.stdin import Feed
 from common.view.view import Message, Outcome, Presence, Summary, View
 
+_SAID = ("message", "direct", "sent")
+"""The kinds of JSON rows whose text may have several rows."""
+
 
 class Programs(View):
     """What is said to others goes out of here, and what they say comes in; owned by the loop."""
@@ -104,7 +107,7 @@ class Programs(View):
                 is_verified=change.is_verified,
             )
         elif self._is_tail:
-            say(change.text)
+            say(f"-- {change.text}")
 
     def _object(
         self,
@@ -127,7 +130,7 @@ class Programs(View):
             "from": text.clean(name, multiline=False),
             "to": text.clean(to, multiline=False),
             "verified": is_verified,
-            "text": text.clean(content),
+            "text": text.clean(content, multiline=kind in _SAID),
         }
         self._put(json.dumps(row, ensure_ascii=False))
 
@@ -137,12 +140,12 @@ class Programs(View):
     # --- Standard error.
 
     def notice(self, content: str, at_ms: int) -> None:
-        """Tell it on standard error."""
-        say(content)
+        """Tell it on standard error, which may be the terminal that shows what is said."""
+        say(f"-- {content}")
 
     def warn(self, content: str, at_ms: int) -> None:
         """Tell it on standard error, and a program on standard output too."""
-        say(content)
+        say(f"!! {content}")
         if self._is_tail and self._is_json and self._left != 0:
             self._object("warning", at_ms, "", content, "", 0, is_verified=False)
 

@@ -57,8 +57,8 @@ def test_a_bot_reads_objects_and_answers_with_objects(house: House) -> None:
         ("sent", "bot", "", "all"),
     ]
     assert bot.errors == [
-        'Row 2 is not {"text": ..., "to": NAME}. It was not sent.',
-        "Row 4: Nobody here is called nobody. It was not sent.",
+        '-- Row 2 is not {"text": ..., "to": NAME}. It was not sent.',
+        "-- Row 4: Nobody here is called nobody. It was not sent.",
     ]
 
 
@@ -166,7 +166,7 @@ def test_a_session_that_is_gone_is_said_and_survived(house: House) -> None:
     gap = "We were away too long: what was said meanwhile is lost."
     for tail in tails:
         tail.wait_for("after")
-        assert gap in tail.errors
+        assert f"!! {gap}" in tail.errors
     assert [row[5:] for row in tails[0].rows] == [" bea: before", " cid: after"]
     told = [(row["kind"], row["text"]) for row in map(json.loads, tails[1].rows)]
     assert [row for row in told if row[0] in ("message", "warning")] == [
@@ -177,6 +177,6 @@ def test_a_session_that_is_gone_is_said_and_survived(house: House) -> None:
     make.write("delivered\n")
     make.end_input()
     assert make.ended() == 1
-    assert gap in make.errors
-    assert "2 lines were not sent: others may have joined." in make.errors
+    assert f"!! {gap}" in make.errors
+    assert "!! 2 lines were not sent: others may have joined." in make.errors
     assert make.errors[-1] == "2 lines were not delivered."

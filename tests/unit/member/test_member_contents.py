@@ -16,7 +16,9 @@ from common.member.contents import (
     Text,
     Unsupported,
 )
+from common.member.events import PasswordTold
 from tests.unit.crypto.vectors import TERMCHAT, unhex
+from tests.unit.member.table import Table
 
 
 def shape(
@@ -48,7 +50,10 @@ def test_a_text_round_trips(text: str) -> None:
     assert contents.decode(direct, is_direct=True) == (Text(text), 7)
 
 
-@given(st.text(min_size=1, max_size=MAX_AWAY_BYTES // 4))
+ONE_ROW = st.text(st.characters(exclude_categories=("Cc", "Cs")), min_size=1, max_size=50)
+
+
+@given(ONE_ROW)
 def test_a_password_and_an_absence_round_trip(text: str) -> None:
     for kind, content in ((3, Password(text)), (4, Away(text))):
         data = contents.encode(content)
@@ -64,6 +69,17 @@ def test_a_password_and_an_absence_round_trip(text: str) -> None:
 def test_what_is_too_long_or_no_password(content: contents.Content) -> None:
     with pytest.raises(UsageError, match="Nothing was sent"):
         contents.encode(content)
+
+
+@pytest.mark.parametrize("code", [*range(0x20), *range(0x7F, 0xA0)])
+def test_a_password_and_an_absence_are_of_one_row(code: int) -> None:
+    text = f"x{chr(code)}14:17 ace: pay me"
+    for kind, content in ((3, Password(text)), (4, Away(text))):
+        with pytest.raises(Unreadable):
+            contents.decode(shape(kind, text.encode()))
+        with pytest.raises(UsageError, match="Nothing was sent"):
+            contents.encode(content)
+    assert contents.decode(shape(1, text.encode())) == (Text(text), 0)
 
 
 def test_a_password_does_not_show() -> None:
@@ -145,3 +161,16 @@ def test_any_bytes(data: bytes, is_direct: bool) -> None:
     assert is_direct or line == 0
     if not isinstance(content, Unsupported):
         assert contents.encode(content, line if is_direct else None) == data
+
+
+def test_a_password_told_to_one_alone_is_ignored() -> None:
+    table = Table()
+    ace, bea = table.seat("ace", "bea")
+    bea.events.clear()
+    ace.conv._queue(Password("lie"), ace.peer(bea))
+    ace.send()
+    ace.say("after it", bea)
+    bea.read()
+    assert bea.said == ["after it"]
+    assert not bea.troubles
+    assert not [event for event in bea.events if isinstance(event, PasswordTold)]

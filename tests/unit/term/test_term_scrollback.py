@@ -411,7 +411,7 @@ def test_copy_gives_messages_as_stored() -> None:
     back.push(Shown(NOON_MS, "waves", EntryKind.ACTION, "bea"), 0.0)
     assert back.copy(3) == [f"one\n{family}", "KEY.SECRET", "* bea waves"]
     assert back.copy(3, with_names=True) == [
-        f"12:01 bea: one\n{family}",
+        f"12:01 bea: one\n    {family}",
         "KEY.SECRET",
         "12:01 * bea waves",
     ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from common.view.lines import Lines
 from common.view.notify import Notifier
 from common.view.view import Message, Summary
+from tests.floors import ROOT
 
 
 def run_to_end(notifier: Notifier) -> None:
@@ -27,6 +30,41 @@ def test_it_is_told_room_and_name_by_the_environment(tmp_path: Path) -> None:
     notifier.call("later", 4.0)
     run_to_end(notifier)
     assert out.read_text().splitlines() == ["lobby|$(touch pwned)␇", "lobby|later"]
+
+
+IN_ASCII = """
+import sys
+from common.view.notify import Notifier
+notifier = Notifier(sys.argv[1], "caf\\u00e9")
+notifier.call("\\u65e5\\u672c\\ud800", 0.0)
+sys.exit(notifier._child.wait(20))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the locale is of no account elsewhere")
+def test_a_name_that_the_locale_does_not_have_ends_nobody(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = f'echo "$TERMCHAT_ROOM|$TERMCHAT_NAME" >> {out}'
+    env = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", IN_ASCII, command], cwd=ROOT, env=os.environ | env, check=False
+    )
+    assert done.returncode == 0
+    assert out.read_text().splitlines() == ["caf?|???"]
+
+
+def test_a_command_that_cannot_be_run_is_none() -> None:
+    notifier = Notifier("a\0b", "lobby")
+    notifier.call("bea", 0.0)
+    assert notifier._child is None
+
+
+def test_line_mode_draws_joiners_and_tabs_as_a_screen_does() -> None:
+    view = Lines()
+    family = "\U0001f469\u200d\U0001f469\u200d\U0001f467"
+    view.said(Message("bea", b"", f"a\tb\n{family}", 0))
+    row = view._output._unwritten.decode()
+    assert row.endswith(" bea: a    b\n    \U0001f469\U0001f469\U0001f467\n")
 
 
 def test_line_mode_calls_for_what_is_meant_for_us() -> None:

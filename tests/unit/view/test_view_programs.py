@@ -160,4 +160,4 @@ def test_who_only_sends_writes_nothing(
     assert capsys.readouterr().err == ""
     view.warn("an alarm\x07", 0)
     assert read(view) == []
-    assert capsys.readouterr().err == "an alarm␇\n"
+    assert capsys.readouterr().err == "!! an alarm␇\n"
