@@ -111,6 +111,10 @@ class PeerConfig(NamedTuple):
     mode: str = ""
     address: str = ""
 
+    def __repr__(self) -> str:
+        """Hide the key."""
+        return "PeerConfig()"
+
 
 class ServerConfig(NamedTuple):
     """What `server.py` was told.
@@ -146,6 +150,10 @@ class ServerConfig(NamedTuple):
     operators: tuple[str, ...] = ()
     log: str | None = None
     proxies: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """Hide the password."""
+        return "ServerConfig()"
 
 
 class ClientConfig(NamedTuple):
@@ -200,6 +208,10 @@ class ClientConfig(NamedTuple):
     ca_file: str | None = None
     check: bool = False
     completion: str = ""
+
+    def __repr__(self) -> str:
+        """Hide KEY, password and passphrase."""
+        return "ClientConfig()"
 
     @property
     def offered_password(self) -> str:

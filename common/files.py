@@ -85,6 +85,10 @@ class Shared(NamedTuple):
     fault: str
     is_readable: bool
 
+    def __repr__(self) -> str:
+        """Hide the data, which may be a password's."""
+        return "Shared()"
+
 
 def read_shared(path: StrPath, most_bytes: int) -> Shared | None:
     """Return a file of the user's own making, or None if there is none.

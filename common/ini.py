@@ -30,6 +30,10 @@ class Source(NamedTuple):
     sections: dict[str, dict[str, str]]
     warnings: list[str]
 
+    def __repr__(self) -> str:
+        """Hide what may be a password."""
+        return f"Source({self.path!r})"
+
     def where(self, section: str, name: str) -> str:
         """Return where a value stands, for the sentence that refuses it."""
         return f"{name} in [{section}] of {self.path}"

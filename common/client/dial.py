@@ -38,6 +38,10 @@ class Prepared(NamedTuple):
     failure: tuple[str, int]
     tls: Any = None
 
+    def __repr__(self) -> str:
+        """Hide the psk."""
+        return f"Prepared({self.attempt})"
+
 
 class TlsSock:
     """A TLS socket that is like another: when it must wait, for whatever, there is nothing.

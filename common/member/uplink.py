@@ -69,6 +69,10 @@ class Address(NamedTuple):
     host: str
     port: int
 
+    def __repr__(self) -> str:
+        """Hide KEY."""
+        return f"Address({self.url!r})"
+
     @property
     def place(self) -> str:
         """It in a sentence."""

@@ -24,6 +24,10 @@ class _Edit(NamedTuple):
     cursor: int
     is_pasted: bool
 
+    def __repr__(self) -> str:
+        """Hide it: it may be a password."""
+        return "_Edit()"
+
 
 class Layout(NamedTuple):
     """The rows of the input that are drawn, and where in them the cursor stands."""

@@ -53,6 +53,10 @@ class Submit(NamedTuple):
     text: str
     is_pasted: bool
 
+    def __repr__(self) -> str:
+        """Hide it: it may be a password."""
+        return "Submit()"
+
 
 class Scroll(NamedTuple):
     """Move the history by rows, to older ones if positive."""
@@ -97,6 +101,10 @@ class _Line(NamedTuple):
 
     text: str
     is_pasted: bool
+
+    def __repr__(self) -> str:
+        """Hide it: it may be a password."""
+        return "_Line()"
 
 
 class _Search(NamedTuple):

@@ -23,6 +23,10 @@ class Typed(NamedTuple):
 
     text: str
 
+    def __repr__(self) -> str:
+        """Hide it: it may be a password."""
+        return "Typed()"
+
 
 class Key(NamedTuple):
     """A key: `a` with modifiers in the order `ctrl-alt-shift-`, or `enter tab esc up f1` and so on.
@@ -42,6 +46,10 @@ class Paste(NamedTuple):
 
     text: str
     is_cut: bool = False
+
+    def __repr__(self) -> str:
+        """Hide it: it may be a password."""
+        return "Paste()"
 
 
 class Wheel(NamedTuple):

@@ -26,6 +26,10 @@ class Entered(NamedTuple):
     text: str
     is_pasted: bool
 
+    def __repr__(self) -> str:
+        """Hide it: it may be a password."""
+        return "Entered()"
+
 
 class Prompt:
     """A line of text after a question; a secret is neither drawn nor kept."""

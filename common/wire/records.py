@@ -118,6 +118,10 @@ class Sent(NamedTuple):
     to: MemberId
     body: bytes
 
+    def __repr__(self) -> str:
+        """Hide the body, which may hold a password."""
+        return f"Sent({self.kind.name}, {self.to})"
+
     def encode(self) -> bytes:
         """Return the record without its length."""
         return _SENT.pack(self.kind, self.to) + self.body
