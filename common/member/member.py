@@ -281,7 +281,7 @@ class Member:
         """Let time pass."""
         self.uplink.tick(now, is_stalled=self._is_stalled)
         self._dispatch_all(now)
-        self._narrator.show_leaving(now)
+        self._narrator.tick(now)
         why = self._renaming.tick(now)
         if why is not None:
             self._not_renamed(why)
@@ -521,6 +521,7 @@ class Member:
     def close(self) -> None:
         """Let go of the socket; what the link still has to say is tried once."""
         self._disconnected()
+        self._narrator.close()
         self._renaming.drop()
         self.uplink.close()
 

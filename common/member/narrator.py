@@ -22,6 +22,7 @@ from common.member.events import (
     Undelivered,
     Warned,
 )
+from common.member.folding import Folding
 from common.member.policy import Policy
 from common.member.trust import Standing
 from common.member.uplink import Uplink
@@ -83,6 +84,7 @@ class Narrator:
         self.heard_s: dict[MemberId, float] = {}
         self.reply_to: tuple[bytes, str] | None = None
         self.speakers: list[str] = []
+        self._folding = Folding(view, clock)
         self._leaving: dict[bytes, _Gone] = {}
         self._look_alikes: set[MemberId] = set()
         self._return: tuple[float, float] | None = None
@@ -188,8 +190,20 @@ class Narrator:
                 self._policy.left(gone.presence, gone.peer, gone.reason)
 
     def deadline(self) -> float | None:
-        """Return when `show_leaving` is next wanted."""
-        return min((gone.until_s for gone in self._leaving.values()), default=None)
+        """Return when `tick` is next wanted."""
+        times = [gone.until_s for gone in self._leaving.values()]
+        owed_s = self._folding.deadline()
+        return min(times if owed_s is None else [*times, owed_s], default=None)
+
+    def tick(self, now: float) -> None:
+        """Show what has waited long enough."""
+        self.show_leaving(now)
+        self._folding.tick(now)
+
+    def close(self) -> None:
+        """Show what waits: nothing more will come."""
+        self.show_leaving(None)
+        self._folding.close()
 
     def _presence(
         self, peer: Peer, sentence: str, at_ms: int, seq: int, *, is_coming: bool = True
@@ -205,7 +219,7 @@ class Narrator:
         row = names.look_alike(peer.name, [self._conversation.username, *others])
         if row is not None:
             self._look_alikes.add(peer.number)
-            self.warn(row)
+            self._folding.show(row, self._at_ms(), is_loud=True)
 
     def names_here(self) -> list[str]:
         """Return the names of the others, the last speaker first."""
@@ -222,8 +236,7 @@ class Narrator:
     def said(self, said: Said, *, is_goodbye: bool) -> None:
         """Show a text, or count it if its author is ignored; is_goodbye: it is our own last one."""
         peer = said.peer
-        if peer is not None and peer.card.identity in self.ignored:
-            self.ignored[peer.card.identity].count += 1
+        if peer is not None and self._is_hidden(peer):
             self.heard_s[peer.number] = self._clock()
             return
         self._hint = ""
@@ -264,6 +277,13 @@ class Narrator:
             seq=said.seq,
         )
 
+    def _is_hidden(self, peer: Peer) -> bool:
+        """Tell whether a member is ignored; then something of it is counted, and not shown."""
+        ignored = self.ignored.get(peer.card.identity)
+        if ignored is not None:
+            ignored.count += 1
+        return ignored is not None
+
     def away_changed(self, event: AwayChanged) -> None:
         """Tell that somebody went away, or is back, if such rows are wanted."""
         self.heard_s[event.peer.number] = self._clock()
@@ -275,13 +295,14 @@ class Narrator:
         """Tell which password a member told, or that ours was."""
         if told.peer is None:
             self.notice("The new password was told to all who are here and trusted.")
-        else:
+        elif not self._is_hidden(told.peer):
             self.notice(sentences.password_told(told.peer.name, told.password))
 
     def warned(self, event: Warned) -> None:
         """Tell what is wrong with a member or a message."""
-        show = self._view.warn if event.trouble in sentences.LOUD else self._view.notice
-        show(sentences.warned(event), event.at_ms)
+        is_loud = event.trouble in sentences.LOUD
+        if is_loud or not self._is_hidden(event.peer):
+            self._folding.show(sentences.warned(event), event.at_ms, is_loud=is_loud)
 
     def undelivered(self, event: Undelivered) -> None:
         """Tell what will not be sent."""

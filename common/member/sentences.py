@@ -65,7 +65,7 @@ UNTOLD = "The new password may not have been told to all."
 ANEW = "We were away too long: what was said meanwhile is lost."
 
 LOUD = frozenset((Trouble.UNAUTHENTIC, Trouble.CHANGED, Trouble.NOT_INVITED))
-"""What must catch the eye; the rest are notices."""
+"""What must catch the eye, whoever is ignored; the rest are notices."""
 
 
 def duration(seconds: float) -> str:
@@ -179,6 +179,11 @@ def warned(event: Warned) -> str:
             )
         case Trouble.NOT_INVITED:
             return f"{name} was not invited. Not sending to or showing {name}."
+
+
+def times(sentence: str, count: int) -> str:
+    """Say how often something was so."""
+    return sentence if count == 1 else f"{sentence} ({count} times in a minute)"
 
 
 def relay_says(words: str) -> str:

@@ -135,12 +135,14 @@ class Scrollback:
             self._arrived(number, line.mark, now)
         return number
 
-    def amend(self, number: int, text: str) -> None:
-        """Give an entry another text, if it is still kept."""
-        if self._first <= number < self._end:
-            entry = self._entries[number - self._first]
-            entry.text = clean(text, multiline=entry.kind in _SAID)
-            self._cache.pop(number, None)
+    def amend(self, number: int, text: str) -> bool:
+        """Give an entry another text; False if it is no longer kept."""
+        if not self._first <= number < self._end:
+            return False
+        entry = self._entries[number - self._first]
+        entry.text = clean(text, multiline=entry.kind in _SAID)
+        self._cache.pop(number, None)
+        return True
 
     def presence(self, is_coming: bool, line: Shown, now: float, *, here: int) -> None:
         """Add that a person came or left; who was gone for a moment has one row for both.

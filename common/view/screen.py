@@ -465,9 +465,9 @@ class Screen(View):
             self._editor.fill(content, is_pasted=is_pasted)
             self._is_input_dirty = True
 
-    def notice(self, content: str, at_ms: int) -> None:
+    def notice(self, content: str, at_ms: int) -> int:
         """Show a notice."""
-        self._push(Shown(at_ms, content, EntryKind.NOTICE))
+        return self._push(Shown(at_ms, content, EntryKind.NOTICE))
 
     def tell(self, content: str, at_ms: int) -> None:
         """Show what a command came to nothing for: in the status row too, the view may be away."""
@@ -481,17 +481,22 @@ class Screen(View):
         self._history.newest()
         self._touch()
 
-    def warn(self, content: str, at_ms: int) -> None:
+    def warn(self, content: str, at_ms: int) -> int:
         """Show a warning."""
-        self._push(Shown(at_ms, content, EntryKind.WARNING))
+        return self._push(Shown(at_ms, content, EntryKind.WARNING))
+
+    def amend(self, row: int, content: str) -> bool:
+        """Give a row another text; False if it is not there any more."""
+        self._is_history_dirty = True
+        return self._history.amend(row, content)
 
     def plain(self, content: str, at_ms: int) -> None:
         """Show a row of nothing but text, to be copied."""
         self._push(Shown(at_ms, content, EntryKind.BARE))
 
-    def _push(self, line: Shown) -> None:
-        self._history.push(line, self._now)
+    def _push(self, line: Shown) -> int:
         self._is_history_dirty = True
+        return self._history.push(line, self._now)
 
     def moved(self, change: Presence) -> None:
         """Show that somebody came or left, folded with what they did a moment ago."""

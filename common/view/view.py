@@ -201,8 +201,13 @@ class View:
     def untyped(self, line: int) -> None:
         """Take away our own text that is not in the log and is not on its way there."""
 
-    def notice(self, content: str, at_ms: int) -> None:
-        """Show a notice of ours."""
+    def notice(self, content: str, at_ms: int) -> int | None:
+        """Show a notice of ours.
+
+        Returns:
+            The row that `amend` can change; None where rows are only added.
+        """
+        return None
 
     def tell(self, content: str, at_ms: int) -> None:
         """Show what a command came to nothing for, wherever the view is."""
@@ -211,8 +216,17 @@ class View:
     def answer(self, rows: list[str], at_ms: int) -> None:
         """Show what a command yielded, and go there."""
 
-    def warn(self, content: str, at_ms: int) -> None:
-        """Show what must catch the eye."""
+    def warn(self, content: str, at_ms: int) -> int | None:
+        """Show what must catch the eye.
+
+        Returns:
+            As `notice`.
+        """
+        return None
+
+    def amend(self, row: int, content: str) -> bool:
+        """Give a row another text; False if it is not there any more."""
+        return False
 
     def moved(self, change: Presence) -> None:
         """Show that somebody came or left."""

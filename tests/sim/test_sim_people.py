@@ -14,12 +14,15 @@ from common.crypto import ticket
 from common.crypto.identity import Identity
 from common.crypto.transcript import Transcript
 from common.member.conversation import Phase
+from common.member.events import Trouble, Warned
+from common.member.folding import WITHIN_S
 from common.member.narrator import RENAMED_S
 from common.member.trust import Grade, Pin, Standing
 from common.relay.operators import Giver
 from common.term.editor import Action, Submit
 from common.term.prompt import Entered
 from common.view.view import Post
+from common.wire.records import Kind, Sent
 from tests.sim.test_sim_member import At
 from tests.sim.world import World
 
@@ -228,6 +231,63 @@ def test_an_ignored_member_is_hidden_and_counted(room: Room) -> None:
     assert [message.text for message in ace.view.messages] == ["three"]
     ace.type("/unignore")
     assert rows(ace, "You do not ignore anybody.")
+
+
+def flood(room: Room, at: At, other: At, count: int) -> None:
+    """Let one send another keys that do not open, as no honest client does."""
+    peer = at.member.conversation.find(other.name)
+    pipe = at.member.uplink._pipe
+    assert peer is not None
+    assert pipe is not None
+    for number in range(1, count + 1):
+        body = number.to_bytes(4).ljust(9, b"\0") + bytes(1200)
+        pipe.link.send(Sent(Kind.SENDER_KEY, peer.number, body))
+    # Its own client knows nothing of them, and takes no echo for theirs.
+    with mock.patch.object(at.member.conversation._outbox, "echoed", return_value=[]):
+        at.member.send(at.world.now)
+        room.carry()
+
+
+def test_a_flood_of_keys_leaves_one_row_and_the_history(room: Room) -> None:
+    eve, bea = room.seat("eve", "bea")
+    eve.type("hello")
+    room.carry()
+    flood(room, eve, bea, 50)
+    assert bea.view.said_texts == ["hello"]
+    told = "A key from eve could not be opened."
+    assert rows(bea, told) == [told]
+    room.carry(WITHIN_S + 1)
+    assert len(rows(bea, told)) == 2
+    assert rows(bea, " times in a minute)")
+
+
+def test_of_the_ignored_nothing_is_shown_that_could_not_be_read(room: Room) -> None:
+    eve, bea = room.seat("eve", "bea")
+    bea.type("/ignore eve")
+    flood(room, eve, bea, 5)
+    eve.member.conversation.tell_password("psst")
+    eve.member.conversation.tell_away("psst")
+    room.carry(WITHIN_S + 1)
+    assert not rows(bea, "could not be opened")
+    assert not rows(bea, "psst")
+    bea.type("/ignore")
+    assert rows(bea, "Ignored: eve (")
+
+
+@pytest.mark.parametrize("trouble", Trouble)
+def test_who_is_ignored_hides_nothing_that_is_forged_or_changed(
+    room: Room, trouble: Trouble
+) -> None:
+    _, bea = room.seat("eve", "bea")
+    peer = bea.member.conversation.find("eve")
+    assert peer is not None
+    bea.type("/ignore eve")
+    before = len(bea.view.rows)
+    bea.member.uplink._events.append(Warned(trouble, peer, 5))
+    bea.turn()
+    is_shown = trouble in (Trouble.UNAUTHENTIC, Trouble.CHANGED, Trouble.NOT_INVITED)
+    assert len(bea.view.rows) - before == is_shown
+    assert bea.member._narrator.ignored[peer.card.identity].count == (not is_shown)
 
 
 def test_warnings_of_the_ignored_are_shown(room: Room) -> None:
