@@ -17,6 +17,7 @@ from common.crypto.identity import safety_number
 from common.errors import UsageError
 from common.member import contents, sentences
 from common.member.events import Line
+from common.member.passwords import Rank
 from common.member.person import Person
 from common.member.trust import Grade, Standing
 from common.term.complete import Argument, Sources
@@ -356,7 +357,7 @@ def _order(me: Person, line: str) -> int:
     number = me.conversation.order(line)
     if order.word == orders.PASSWORD:
         # If it is refused, this is one wrong guess when we dial again.
-        me.passwords.told(me.conversation.identity.public, order.text)
+        me.passwords.told(me.conversation.identity.public, order.text, Rank.OURS)
     return number
 
 

@@ -60,6 +60,8 @@ AWAY = "away"
 
 HINT = "Enter sends. PgUp scrolls. /help. Ctrl-C leaves."
 
+SHUT_OUT = "Enter takes another password; those that are known are tried again every minute."
+
 UNTOLD = "The new password may not have been told to all."
 
 ANEW = "We were away too long: what was said meanwhile is lost."

@@ -28,7 +28,7 @@ from common.errors import (
 from common.member import sentences
 from common.member.conversation import Conversation, Phase
 from common.member.events import Event, Failed
-from common.member.passwords import Passwords
+from common.member.passwords import PAUSE_S, Passwords
 from common.member.retry import Retry
 from common.wire.link import ClientLink, Closed, Opened, State, parse_url
 from common.wire.pipe import READ_BYTES, Pipe, Sock
@@ -258,6 +258,8 @@ class Uplink:
             self._over(refused, problem, EXIT_UNREACHABLE)
             return
         at_least_s = refused.retry_after_s if refused is not None else 0.0
+        if refused is not None and refused.status == 401:
+            at_least_s = PAUSE_S
         self.retry_at_s = self._retry.failed(now, at_least_s=at_least_s)
         rows = []
         if self.lost_at_s is None:

@@ -17,10 +17,12 @@ from common.member.conversation import Phase
 from common.member.events import Trouble, Warned
 from common.member.folding import WITHIN_S
 from common.member.narrator import RENAMED_S
+from common.member.passwords import PAUSE_S, ROUND
+from common.member.sentences import SHUT_OUT
 from common.member.trust import Grade, Pin, Standing
 from common.relay.operators import Giver
 from common.term.editor import Action, Submit
-from common.term.prompt import Entered
+from common.term.prompt import Entered, Reply
 from common.view.view import Post
 from common.wire.records import Kind, Sent
 from tests.sim.test_sim_member import At
@@ -730,10 +732,80 @@ def test_a_password_that_nobody_told_is_waited_for_in_rounds(room: Room) -> None
     bea.cut()
     room.carry(5)
     assert len(rows(bea, "The network answered: wrong KEY or password.")) == 1
+    assert rows(bea, SHUT_OUT)
     assert bea.member.exit_code is None
     room.set_password("p")
-    room.carry(10)
+    room.carry(PAUSE_S + 2)
     assert bea.phase is Phase.LIVE
+
+
+def test_a_liar_in_four_guises_keeps_nobody_offline(room: Room) -> None:
+    guises = [f"liar{number}" for number in range(5)]
+    ace, bea, *liars = room.seat("ace", "bea", *guises)
+    for number, liar in enumerate(liars):
+        liar.member.conversation.tell_password(f"lie {number}")
+    room.carry()
+    ace.member.conversation.tell_password("truth")
+    room.carry()
+    for number, liar in enumerate(liars):
+        liar.member.conversation.tell_password(f"later lie {number}")
+    room.set_password("truth")
+    room.carry()
+    bea.cut()
+    passwords = bea.member.passwords
+    with mock.patch.object(passwords, "refused", wraps=passwords.refused) as refused:
+        room.carry(59)
+        # Whoever shares its address has wrong guesses left.
+        assert refused.call_count == ROUND
+        room.carry(63)
+    assert bea.phase is Phase.LIVE
+    assert passwords.trying == "truth"
+
+
+def test_who_is_shut_out_may_be_asked_and_only_then(room: Room) -> None:
+    (bea,) = room.seat("bea")
+    asked: list[str] = []
+    bea.view.ask = lambda prompt: asked.append(prompt.question if prompt else "")
+    room.set_password("another")
+    bea.cut()
+    room.carry(5)
+    # Who types to the room must not be typing a password.
+    assert asked == []
+    assert rows(bea, SHUT_OUT)
+
+    def enter(answer: str | None) -> None:
+        bea.member.act(Action.ENTER, room.world.now)
+        assert asked.pop() == "Password: "
+        reply = Reply.ESCAPED if answer is None else Entered(answer, is_pasted=False)
+        bea.member.act(reply, room.world.now)
+        assert asked.pop() == ""
+        room.carry(5)
+
+    passwords = bea.member.passwords
+    with mock.patch.object(passwords, "refused", wraps=passwords.refused) as refused:
+        enter(None)
+        enter("")
+        assert refused.call_count == 0
+        enter("typo")
+        assert refused.call_count == 1
+        enter("another")
+        assert refused.call_count == 1
+    assert bea.phase is Phase.LIVE
+    assert bea.member.exit_code is None
+
+
+def test_the_question_goes_when_the_relay_takes_us(room: Room) -> None:
+    (bea,) = room.seat("bea")
+    asked: list[str] = []
+    bea.view.ask = lambda prompt: asked.append(prompt.question if prompt else "")
+    room.set_password("another")
+    bea.cut()
+    room.carry(5)
+    bea.member.act(Action.ENTER, room.world.now)
+    room.set_password("p")
+    room.carry(PAUSE_S + 2)
+    assert bea.phase is Phase.LIVE
+    assert asked == ["Password: ", ""]
 
 
 def test_a_name_is_changed_with_the_password_that_was_told(room: Room) -> None:

@@ -1,11 +1,13 @@
-"""Told passwords are tried, and lock nobody out."""
+"""Told passwords are tried, the best word first, and no lie locks anybody out."""
 
 from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.member.passwords import MOST_TOLD, Passwords
+from common.member.passwords import MOST_TOLD, ROUND, Passwords, Rank
+
+SEEN = Rank.FIRST_SEEN
 
 
 def _passwords(own: str) -> Passwords:
@@ -17,72 +19,159 @@ def attempts(passwords: Passwords, good: str) -> list[str]:
     shown = [passwords.next()]
     while shown[-1] != good:
         if not passwords.refused():
+            assert passwords.is_shut_out
             return shown
         shown.append(passwords.next())
     passwords.accepted()
+    assert not passwords.is_shut_out
     return shown
 
 
-def test_the_newest_is_tried_first_and_the_old_one_last() -> None:
+def rounds(passwords: Passwords, good: str, most: int) -> list[list[str]]:
+    """The rounds until the relay takes one, or as many as that."""
+    shown: list[list[str]] = []
+    while len(shown) < most and (not shown or shown[-1][-1] != good):
+        shown.append(attempts(passwords, good))
+    return shown
+
+
+def test_what_was_told_first_is_tried_first_and_the_old_one_last() -> None:
     passwords = _passwords("old")
-    passwords.told(b"a", "one")
-    passwords.told(b"b", "two")
-    assert attempts(passwords, "old") == ["two", "one", "old"]
+    passwords.told(b"a", "one", SEEN)
+    passwords.told(b"b", "two", SEEN)
+    assert attempts(passwords, "old") == ["one", "two", "old"]
     # They were refused before one was good: they are over.
     assert attempts(passwords, "old") == ["old"]
 
 
+def test_the_better_word_is_tried_first() -> None:
+    passwords = _passwords("old")
+    for number, rank in enumerate(reversed(Rank)):
+        passwords.told(bytes([number]), rank.name, rank)
+    tried = [each for shown in rounds(passwords, "", 2) for each in shown]
+    assert tried == ["OURS", "VERIFIED", "INVITED", "old", "OPERATOR", "FIRST_SEEN"]
+
+
+def test_among_equals_who_is_known_longer_comes_first() -> None:
+    passwords = _passwords("old")
+    passwords.told(b"a", "new", SEEN, "2026-11-21")
+    passwords.told(b"b", "friend's", SEEN, "2025-01-01")
+    assert attempts(passwords, "friend's") == ["friend's"]
+
+
 def test_what_is_good_is_ours_from_now_on() -> None:
     passwords = _passwords("old")
-    passwords.told(b"a", "new")
+    passwords.told(b"a", "new", SEEN)
     assert attempts(passwords, "new") == ["new"]
     assert attempts(passwords, "old") == ["new"]
 
 
 def test_what_was_told_before_a_better_one_is_kept_for_later() -> None:
     passwords = _passwords("old")
-    passwords.told(b"a", "later")
-    passwords.told(b"b", "now")
+    passwords.told(b"a", "now", SEEN)
+    passwords.told(b"b", "later", SEEN)
     assert attempts(passwords, "now") == ["now"]
     assert attempts(passwords, "later") == ["later"]
 
 
 def test_a_round_that_failed_is_begun_anew() -> None:
     passwords = _passwords("old")
-    passwords.told(b"a", "one")
+    passwords.told(b"a", "one", SEEN)
     for _ in range(3):
         assert attempts(passwords, "unknown") == ["one", "old"]
+
+
+def test_what_is_typed_is_tried_at_once_and_alone() -> None:
+    passwords = _passwords("old")
+    passwords.told(b"a", "one", SEEN)
+    attempts(passwords, "unknown")
+    passwords.typed("typo")
+    assert attempts(passwords, "unknown") == ["typo"]
     passwords.typed("typed")
+    assert attempts(passwords, "typed") == ["typed"]
     assert attempts(passwords, "typed") == ["one", "typed"]
 
 
 def test_what_was_told_while_another_is_tried_is_next() -> None:
     passwords = _passwords("old")
     assert passwords.next() == "old"
-    passwords.told(b"a", "new")
+    passwords.told(b"a", "new", SEEN)
     assert passwords.trying == "old"
     passwords.accepted()
     assert passwords.next() == "new"
 
 
-@given(st.lists(st.tuples(st.sampled_from([b"a", b"b", b"c", b"d", b"e", b"f"]), st.text())))
-def test_no_lie_locks_out(lies: list[tuple[bytes, str]]) -> None:
-    passwords = _passwords("good")
-    for teller, lie in lies:
-        passwords.told(teller, lie)
-    shown = attempts(passwords, "good")
-    assert shown[-1] == "good"
-    assert len(shown) <= MOST_TOLD + 1
-    assert attempts(passwords, "good")[-1] == "good"
-
-
-@given(st.lists(st.tuples(st.sampled_from([b"b", b"c", b"d"]), st.text(max_size=3)), max_size=12))
-def test_no_three_liars_hide_the_truth(lies: list[tuple[bytes, str]]) -> None:
+def test_who_was_right_before_is_an_operator_to_us() -> None:
     passwords = _passwords("old")
-    passwords.told(b"a", "truth")
-    for teller, lie in lies:
-        passwords.told(teller, lie)
-    assert attempts(passwords, "truth")[-1] == "truth"
+    passwords.told(b"eve", "old", SEEN)  # which everybody knows
+    passwords.told(b"op", "new", SEEN)
+    passwords.told(b"mal", "new", SEEN)  # which the operator told already
+    attempts(passwords, "old")
+    assert attempts(passwords, "new") == ["new"]
+    for liar in (b"eve", b"mal"):
+        passwords.told(liar, f"lie of {liar!r}", SEEN)
+    passwords.told(b"op", "newer", SEEN)
+    assert attempts(passwords, "newer") == ["newer"]
+
+
+def test_a_liar_in_four_guises_does_not_push_out_an_operator() -> None:
+    passwords = _passwords("old")
+    for guise in range(4):
+        passwords.told(bytes([guise]), f"lie {guise}", SEEN)
+    passwords.told(b"op", "truth", SEEN)
+    for guise in range(4, 8):
+        passwords.told(bytes([guise]), f"lie {guise}", SEEN)
+    assert any(shown[-1] == "truth" for shown in rounds(passwords, "truth", 3))
+
+
+def test_newcomers_do_not_push_out_who_told_before_them() -> None:
+    passwords = _passwords("old")
+    passwords.told(b"op", "truth", SEEN)
+    for guise in range(10 * MOST_TOLD):
+        passwords.told(guise.to_bytes(4), f"lie {guise}", SEEN)
+    assert len(passwords._told) == MOST_TOLD
+    assert attempts(passwords, "truth") == ["truth"]
+
+
+def test_a_better_word_pushes_out_the_worst() -> None:
+    passwords = _passwords("old")
+    for guise in range(MOST_TOLD):
+        passwords.told(guise.to_bytes(4), f"lie {guise}", SEEN)
+    passwords.told(b"friend", "truth", Rank.INVITED)
+    assert len(passwords._told) == MOST_TOLD
+    assert (MOST_TOLD - 1).to_bytes(4) not in passwords._told
+    assert attempts(passwords, "truth") == ["truth"]
+
+
+NAMES = st.sampled_from([bytes([name]) for name in range(8)])
+LIES = st.lists(st.tuples(NAMES, st.text(max_size=3), st.sampled_from(Rank)), max_size=30)
+
+
+@given(LIES)
+def test_no_lie_locks_out(lies: list[tuple[bytes, str, Rank]]) -> None:
+    passwords = _passwords("good")
+    for teller, lie, rank in lies:
+        passwords.told(teller, lie, rank)
+    for _ in range(2):
+        # The first round of all: who was in comes back at once.
+        shown = attempts(passwords, "good")
+        assert shown[-1] == "good"
+        assert len(shown) <= ROUND
+
+
+@given(LIES, LIES, st.sampled_from(Rank))
+def test_no_liars_hide_the_truth(
+    before: list[tuple[bytes, str, Rank]], after: list[tuple[bytes, str, Rank]], rank: Rank
+) -> None:
+    passwords = _passwords("old")
+    for teller, lie, liar_rank in before:
+        passwords.told(teller, lie, liar_rank)
+    passwords.told(b"op", "truth", rank)
+    for teller, lie, liar_rank in after:
+        passwords.told(teller, lie, liar_rank)
+    shown = rounds(passwords, "truth", 4)
+    assert shown[-1][-1] == "truth"
+    assert all(len(each) <= ROUND for each in shown)
 
 
 def test_a_password_is_stretched_once_until_another_is_tried() -> None:
@@ -97,9 +186,13 @@ def test_a_password_is_stretched_once_until_another_is_tried() -> None:
     passwords.psk = passwords.stretch()
     passwords.next()
     assert (passwords.stretch(), stretched) == (b"own", ["own"])
-    passwords.told(b"a", "new")
+    passwords.told(b"a", "new", SEEN)
     passwords.next()
     assert not passwords.psk
     assert passwords.stretch() == b"new"
+    passwords.psk = b"new"
     passwords.typed("typed")
-    assert passwords.psk is None
+    # What is on its way goes on.
+    assert passwords.psk == b"new"
+    assert passwords.next() == "typed"
+    assert not passwords.psk

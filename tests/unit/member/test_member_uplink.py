@@ -18,7 +18,7 @@ from common.errors import (
 )
 from common.member.conversation import Conversation, Phase
 from common.member.events import Failed, Noticed
-from common.member.passwords import Passwords
+from common.member.passwords import PAUSE_S, Passwords, Rank
 from common.member.trust import Pins
 from common.member.uplink import (
     NAME_S,
@@ -162,13 +162,15 @@ def test_a_name_is_ours_for_as_long_as_the_relay_may_hold_it() -> None:
 def test_told_passwords_are_tried_at_once_and_then_in_rounds() -> None:
     uplink = make(was_welcomed=True)
     passwords = uplink._passwords
-    passwords.told(b"bea", "new")
+    passwords.told(b"bea", "new", Rank.FIRST_SEEN)
     uplink.dialling()
     assert passwords.trying == "new"
     assert isinstance(closed(uplink, 401, authentic=False)[-1], Again)
     uplink.dialling()
     assert passwords.trying == "p"
     assert isinstance(closed(uplink, 401, authentic=False)[-1], Wait)
+    # Whoever shares our address has wrong guesses left.
+    assert uplink.retry_at_s == START_S + PAUSE_S
 
 
 def test_the_end_after_our_goodbye_is_no_loss() -> None:
