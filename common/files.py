@@ -7,6 +7,7 @@ before any file is.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ MAX_PRIVATE_BYTES = 16 * 1024 * 1024
 """Larger than any private file of ours; a device or a mistake is not read into memory."""
 
 MAX_SECRET_BYTES = 4096
+MAX_LINE_BYTES = 4096
+"""Of a private file to which lines are added."""
 
 _LINK = "{path} is a link. Put the file itself there."
 # A FIFO would wait for a writer.
@@ -59,13 +62,13 @@ def make_private_dir(path: StrPath) -> None:
         raise FileError(f"Others can read {path}. Run: chmod 700 {path}")
 
 
-def read_private(path: StrPath) -> bytes | None:
-    """Return the content of a private file, or None if there is none.
+def read_private(path: StrPath, start: int = 0) -> bytes | None:
+    """Return the content of a private file from a byte on, or None if there is none.
 
     Raises:
         FileError: if it is a link, another user's, open to group or others, or cannot be read.
     """
-    found = _read(path, MAX_PRIVATE_BYTES, is_private=True)
+    found = _read(path, MAX_PRIVATE_BYTES, start, is_private=True)
     if found is None:
         return None
     data, status = found
@@ -206,6 +209,41 @@ def replace_private(path: StrPath, data: bytes) -> None:
         raise FileError(f"Cannot write {path}: {error.strerror}.") from None
 
 
+def append_private(path: StrPath, lines: bytes, *, is_synced: bool) -> None:
+    """Add whole lines to a private file, whose lock is held; one that was cut short there goes.
+
+    Args:
+        path: created if it is missing.
+        lines: each with its newline.
+        is_synced: whether a power cut must not take them.
+
+    Raises:
+        FileError: if it cannot be written, or others can read it; no line is then added.
+    """
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
+    try:
+        fd = _open(path, flags)
+        status = _regular(path, fd)
+        with os.fdopen(fd, "r+b", buffering=0) as file:
+            _check_mode(path, status)
+            size = file.seek(0, os.SEEK_END)
+            tail_at = file.seek(max(0, size - MAX_LINE_BYTES))
+            end = tail_at + (file.read(MAX_LINE_BYTES) or b"").rfind(b"\n") + 1
+            try:
+                file.seek(file.truncate(end) if end != size else size)
+                if file.write(lines) != len(lines):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                if is_synced:
+                    os.fsync(file.fileno())
+            except OSError:
+                file.truncate(end)
+                raise
+        if is_synced and not size:
+            _sync_dir(os.path.dirname(path) or os.curdir)
+    except OSError as error:
+        raise FileError(f"Cannot write {path}: {error.strerror}.") from None
+
+
 @contextlib.contextmanager
 def locked(path: StrPath) -> Iterator[None]:
     """Hold the lock that goes with `path`, across processes.
@@ -314,13 +352,14 @@ def _regular(path: StrPath, fd: int) -> os.stat_result:
 
 
 def _read(
-    path: StrPath, most_bytes: int, *, is_private: bool
+    path: StrPath, most_bytes: int, start: int = 0, *, is_private: bool
 ) -> tuple[bytes, os.stat_result] | None:
     flags = os.O_RDONLY | getattr(os, "O_BINARY", 0)
     try:
         fd = _open(path, flags) if is_private else os.open(path, flags | _WITHOUT_WAITING)
         status = _regular(path, fd)
         with os.fdopen(fd, "rb") as file:
+            file.seek(start)
             data = file.read(most_bytes + 1)
     except (FileNotFoundError, NotADirectoryError):
         return None

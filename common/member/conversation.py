@@ -29,10 +29,26 @@ from common.errors import (
 )
 from common.member import contents, trust
 from common.member.contents import Away, Content, Password, Text
-from common.member.events import Back, Event, Failed, Joined, Left, Line, Noticed, Peer, Said
+from common.member.events import (
+    AwayChanged,
+    Back,
+    Came,
+    Event,
+    Failed,
+    Joined,
+    Left,
+    Line,
+    Noticed,
+    PasswordTold,
+    Peer,
+    Said,
+    Trouble,
+    Unpinned,
+    Warned,
+)
 from common.member.outbox import Outbox
 from common.member.reader import CardReplaced, Found, Reader
-from common.member.trust import Grade, Pin, Pins
+from common.member.trust import Grade, Pin, Pins, Standing
 from common.wire import records
 from common.wire.records import (
     Answer,
@@ -49,6 +65,8 @@ from common.wire.records import (
 
 MAX_WAITING: Final = 10_000
 """Lines held while offline."""
+MET_S: Final = 60.0
+"""Who stays so long is remembered, and sooner who says something: others may be passing through."""
 MAX_NOTICES: Final = 16
 """Held while we join; a relay has one or two to say to a newcomer."""
 
@@ -156,6 +174,8 @@ class Conversation:
         self._reader = self._new_reader()
         self._outbox = Outbox(identity, self._room_id, self._session)
         self._arrival = _Arrival(is_fresh=True, is_asking=False)
+        self._to_pin: dict[MemberId, float | None] = {}
+        """Who is not pinned in the file yet, and from when on to do it: None for a newcomer."""
 
     def _new_reader(self) -> Reader:
         judge = partial(
@@ -263,6 +283,7 @@ class Conversation:
             raise UsageError("The conversation has ended. Nothing was sent.")
         if self.waiting >= MAX_WAITING:
             raise UsageError(f"{MAX_WAITING} lines wait already. Nothing was sent.")
+        self._met(to)
         return self._outbox.add(content, to, self._at_ms())
 
     def order(self, text: str) -> int:
@@ -365,6 +386,7 @@ class Conversation:
         # Nothing of an earlier session may be used again (PROTOCOL.md 4.3).
         self._session = random_bytes(records.SESSION_BYTES)
         self._reader = self._new_reader()
+        self._to_pin.clear()
         return events + self._outbox.renew(self._session)
 
     def receive(self, record: Delivered, now: float) -> list[Event]:
@@ -410,11 +432,52 @@ class Conversation:
         self._outbox.seal(self.peers, transcript, now)
 
     def deadline(self) -> float | None:
-        """Return when `outgoing` is next worth a call."""
+        """Return when `outgoing` or `tick` is next worth a call."""
         if self.phase is not Phase.LIVE:
             return None
-        times = (self._reader.deadline(), self._outbox.deadline())
+        times = (self._reader.deadline(), self._outbox.deadline(), *self._to_pin.values())
         return min((at for at in times if at is not None), default=None)
+
+    # --- Pins.
+
+    def tick(self, now: float) -> list[Event]:
+        """Pin who is known well enough by now."""
+        for number, due_s in self._to_pin.items():
+            if due_s is None:
+                self._to_pin[number] = now + MET_S
+        return self._pin_met([n for n, due_s in self._to_pin.items() if (due_s or 0.0) <= now])
+
+    def close(self) -> list[Event]:
+        """Pin who is here still: we shall not see whether they stay."""
+        return self._pin_met(list(self._to_pin))
+
+    def _met(self, peer: Peer | None) -> None:
+        """Note that there is a reason to remember a member; None: ourselves."""
+        if peer is not None and peer.number in self._to_pin:
+            self._to_pin[peer.number] = 0.0
+
+    def _pin_met(self, numbers: Sequence[MemberId]) -> list[Event]:
+        """Write pins down, all at once; another client of our user may have had other ones."""
+        if not numbers:
+            return []
+        here = (self.peers[number] for number in numbers if number in self.peers)
+        peers = [peer for peer in here if peer.is_trusted]
+        for number in numbers:
+            del self._to_pin[number]
+        events: list[Event] = []
+        try:
+            if not self.pins.keep(self._server_id, [peer.name for peer in peers]):
+                events.append(Unpinned())
+            for peer in peers:
+                was = peer.standing
+                self._reader.judge(peer)
+                if peer.standing is not was:
+                    events += self._outbox.judged(peer)
+                    if peer.standing is Standing.CHANGED:
+                        events.append(Warned(Trouble.CHANGED, peer, self._at_ms()))
+        except FileError as error:
+            events.append(Failed(error))
+        return events
 
     # --- Records in.
 
@@ -500,14 +563,23 @@ class Conversation:
             match one:
                 case Said():
                     self._arrival.missed += self.phase is Phase.CATCHING_UP
+                    self._met(one.peer)
+                    events.append(one)
+                case AwayChanged() | PasswordTold():
+                    self._met(one.peer)
+                    events.append(one)
+                case Came():
+                    self._to_pin[one.peer.number] = None
                     events.append(one)
                 case CardReplaced():
                     events += self._outbox.card_replaced(one.peer)
                 case Left():
+                    self._to_pin.pop(one.peer.number, None)
                     events += [one, *self._outbox.left(one.peer)]
                 case Joined():
                     if self.phase is Phase.JOINING:
                         self._step(Step.CAUGHT_UP)
+                    self._to_pin.update((peer.number, 0.0) for peer in one.others)
                     notices, self._arrival.notices = self._arrival.notices, []
                     events.append(one._replace(notices=tuple(notices)))
                 case _:

@@ -193,6 +193,11 @@ class Undelivered(NamedTuple):
     why: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Unpinned:
+    """There is no room for the pin of somebody who is new."""
+
+
 class Untold(NamedTuple):
     """The password that we told may not have reached everybody."""
 
@@ -220,6 +225,7 @@ Event = (
     | Noticed
     | Answered
     | Undelivered
+    | Unpinned
     | Untold
     | Gone
     | Failed

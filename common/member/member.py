@@ -33,6 +33,7 @@ from common.member.events import (
     Said,
     Trouble,
     Undelivered,
+    Unpinned,
     Untold,
     Warned,
 )
@@ -406,6 +407,8 @@ class Member:
             case Undelivered():
                 self._leaving.undelivered(happened)
                 narrator.undelivered(happened)
+            case Unpinned():
+                narrator.unpinned()
             case Untold():
                 narrator.warn(sentences.UNTOLD)
             case Gone():
@@ -557,6 +560,11 @@ class Member:
     def close(self) -> None:
         """Let go of the socket; what the link still has to say is tried once."""
         self._disconnected()
+        for event in self.conversation.close():
+            if isinstance(event, Failed):
+                self._narrator.warn(str(event.problem))
+            elif isinstance(event, Unpinned):
+                self._narrator.unpinned()
         self._narrator.close()
         self._renaming.drop()
         self.uplink.close()

@@ -304,6 +304,10 @@ class Narrator:
         if is_loud or not self._is_hidden(event.peer):
             self._folding.show(sentences.warned(event), event.at_ms, is_loud=is_loud)
 
+    def unpinned(self) -> None:
+        """Tell that who is new cannot be remembered."""
+        self._folding.show(sentences.UNPINNED, self._at_ms(), is_loud=True)
+
     def undelivered(self, event: Undelivered) -> None:
         """Tell what will not be sent."""
         self.warn(sentences.undelivered(event, of_program=self._settings.sends))

@@ -60,6 +60,12 @@ AWAY = "away"
 
 HINT = "Enter sends. PgUp scrolls. /help. Ctrl-C leaves."
 
+UNPINNED = (
+    "There is no room for more of this relay's names in known_peers: whoever is new is forgotten "
+    "when you leave, and another key of theirs would not be noticed. Remove lines that you do not "
+    "need from the file."
+)
+
 SHUT_OUT = "Enter takes another password; those that are known are tried again every minute."
 
 UNTOLD = "The new password may not have been told to all."

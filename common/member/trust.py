@@ -1,16 +1,19 @@
 """Pins and invite tags: whom we seal to and show.
 
 PROTOCOL.md 6.1. The first identity seen under a name on a server is pinned; another one later is
-not trusted until a person says so. Several clients of one user share the file of pins: each change
-is merged under a lock.
+not trusted until a person says so. Several clients of one user share the file of pins: each adds to
+it under a lock.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from common import files, names
 from common.codec import base64url, from_base64url
@@ -19,11 +22,17 @@ from common.crypto.card import Card
 from common.crypto.points import is_identity
 from common.errors import FileError, ProtocolError
 
-IDENTITY_BYTES = 32
-MAX_PINS = 20_000
-"""Names written down unasked; more stay in memory, or strangers could fill the file."""
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-_SERVER_ID = re.compile(r"[A-Za-z0-9_-]{22}", re.ASCII)
+MOST_PINS: Final = 20_000
+"""Names of one server that are written down unasked, or its strangers would fill the file."""
+MOST_BYTES: Final = files.MAX_PRIVATE_BYTES // 4 * 3
+"""Of the file, from which on none is; what a person decides still has room."""
+MOST_MET: Final = 4_096
+"""Names that nobody need remember; the oldest go first."""
+SEAM_BYTES: Final = 64
+# An identity is 32 bytes.
+_LINE = re.compile(
+    rb"[A-Za-z0-9_-]{22} [^ ]+ [A-Za-z0-9_-]{43} (?:tofu|invited|verified) \d{4}-\d{2}-\d{2}"
+)
 
 
 class Grade(Enum):
@@ -34,6 +43,7 @@ class Grade(Enum):
     VERIFIED = "verified"
 
 
+_GRADES = {grade.value: grade for grade in Grade}
 _RANK = {grade: rank for rank, grade in enumerate(Grade)}
 
 
@@ -72,7 +82,12 @@ Key = tuple[str, str]
 
 
 class Pins:
-    """The file `known_peers`, or memory alone where `path` is None."""
+    """The file `known_peers`, or memory alone where `path` is None.
+
+    Lines are only added to the file: of two for one name the later counts. So another client's are
+    read from where we stopped, and ours cost one write. A name that is met is kept in memory until
+    `keep` writes it down.
+    """
 
     def __init__(self, path: Path | None) -> None:
         """Read the file.
@@ -81,29 +96,63 @@ class Pins:
             FileError: if it cannot be used, or a line is malformed.
         """
         self._path = path
-        self._pins = _read(path) if path is not None else {}
+        self._read = _Read()
+        # The oldest first.
+        self._met: dict[Key, Pin] = {}
+        self._refresh()
 
     def find(self, server_id: str, username: str) -> Pin | None:
         """Return the pin of a name."""
-        return self._pins.get((server_id, names.key(username)))
+        key = (server_id, names.key(username))
+        return self._read.pins.get(key) or self._met.get(key)
 
     def elsewhere(self, username: str, identity: bytes) -> Grade | None:
         """Return the best grade that this name and identity have on any server."""
-        key = names.key(username)
-        grades = [
-            pin.grade
-            for (_, name), pin in self._pins.items()
-            if name == key and pin.identity == identity
-        ]
+        name = names.key(username)
+        found = (self._read.pins.get((server_id, name)) for server_id in self._read.counts)
+        grades = [pin.grade for pin in found if pin is not None and pin.identity == identity]
         return max(grades, key=_RANK.__getitem__, default=None)
 
-    def add(self, server_id: str, username: str, pin: Pin) -> Pin:
-        """Pin a name that has none; if another client was first, its pin stands and is returned.
+    def meet(self, server_id: str, username: str, pin: Pin) -> Pin:
+        """Note a name that has no pin, in this run; another client's pin stands, and is returned.
 
         Raises:
             FileError: if the file cannot be used.
         """
-        return self._merge((server_id, names.key(username)), pin, replace=False)
+        self._refresh()
+        known = self.find(server_id, username)
+        if known is not None:
+            return known
+        self._met[server_id, names.key(username)] = pin
+        while len(self._met) > MOST_MET:
+            del self._met[next(iter(self._met))]
+        return pin
+
+    def keep(self, server_id: str, usernames: Iterable[str]) -> bool:
+        """Write down names that were met, all at once; a pin that is there by now stands.
+
+        Returns:
+            Whether there was room for all.
+
+        Raises:
+            FileError: if the file cannot be used.
+        """
+        keys = [(server_id, names.key(username)) for username in usernames]
+        if not any(key in self._met for key in keys):
+            return True
+        with self._locked():
+            new = {key: self._met[key] for key in keys if key in self._met}
+            new = {key: pin for key, pin in new.items() if key not in self._read.pins}
+            room = MOST_PINS - self._read.counts[server_id]
+            if self._read.size_bytes > MOST_BYTES:
+                room = 0
+            kept = dict(list(new.items())[: max(0, room)])
+            # A power cut may take who was just met. To be sure would stop the loop for a disk.
+            self._append(kept, is_synced=False)
+        for key in keys:
+            if key in self._read.pins:
+                self._met.pop(key, None)
+        return len(kept) == len(new)
 
     def replace(self, server_id: str, username: str, pin: Pin) -> None:
         """Pin a name anew, because its user said so.
@@ -111,33 +160,82 @@ class Pins:
         Raises:
             FileError: if the file cannot be used.
         """
-        self._merge((server_id, names.key(username)), pin, replace=True)
+        key = (server_id, names.key(username))
+        with self._locked():
+            self._append({key: pin}, is_synced=True)
+        self._met.pop(key, None)
 
-    def _merge(self, key: Key, pin: Pin, *, replace: bool) -> Pin:
-        if self._path is None or (not replace and len(self._pins) >= MAX_PINS):
-            pins = self._pins
-        else:
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Let no other client write, and know what all have written."""
+        if self._path is None:
+            yield
+            return
+        try:
             with files.locked(self._path):
-                pins = _read(self._path)
-                if replace or key not in pins:
-                    pins[key] = pin
-                    files.replace_private(self._path, _encode(pins))
-        if replace:
-            pins[key] = pin
-        self._pins = pins
-        return pins.setdefault(key, pin)
+                self._refresh()
+                yield
+        except OSError as error:  # a file system without locks
+            raise FileError(f"Cannot lock {self._path}: {error.strerror}.") from None
+
+    def _append(self, pins: dict[Key, Pin], *, is_synced: bool) -> None:
+        lines = _encode(pins)
+        if self._read.size_bytes + len(lines) > files.MAX_PRIVATE_BYTES:
+            raise FileError(f"{self._path} is full. Remove lines of it that you do not need.")
+        if self._path is not None and lines:
+            files.append_private(self._path, lines, is_synced=is_synced)
+        self._read.take(pins, lines)
+
+    def _refresh(self) -> None:
+        """Read what other clients have added since; all of it if somebody has edited the file."""
+        if self._path is None:
+            return
+        read = self._read
+        data = files.read_private(self._path, read.size_bytes - len(read.seam)) or b""
+        if data.startswith(read.seam):
+            data = data.removeprefix(read.seam)
+        else:
+            read = _Read()
+            data = files.read_private(self._path) or b""
+        # What is behind the last end of a line is being written, or never will be.
+        lines = data[: data.rfind(b"\n") + 1]
+        read.take(_decode(self._path, lines, read.lines), lines)
+        self._read = read
+
+
+class _Read:
+    """What was read of the file, or written to it.
+
+    Attributes:
+        counts: how many names each server has.
+        seam: the last bytes, by which the file is known again.
+    """
+
+    def __init__(self) -> None:
+        self.pins: dict[Key, Pin] = {}
+        self.counts: Counter[str] = Counter()
+        self.size_bytes = self.lines = 0
+        self.seam = b""
+
+    def take(self, pins: dict[Key, Pin], lines: bytes) -> None:
+        """Note pins, and the lines they stand in."""
+        self.counts.update(key[0] for key in pins if key not in self.pins)
+        self.pins.update(pins)
+        self.size_bytes += len(lines)
+        self.lines += lines.count(b"\n")
+        self.seam = (self.seam + lines[-SEAM_BYTES:])[-SEAM_BYTES:]
 
 
 def judge(
     pins: Pins, server_id: str, card: Card, *, room_id: bytes, secret: bytes | None, today: str
 ) -> tuple[Standing, bool]:
-    """Decide what a member is to us, pinning a name that has no pin.
+    """Decide what a member is to us, noting a name that has no pin.
 
     Returns:
         The standing, and whether the name is new to this machine.
 
     Raises:
-        FileError: if the pins cannot be kept.
+        FileError: if the pins cannot be read.
     """
     pin = pins.find(server_id, card.username)
     if pin is not None and pin.identity != card.identity:
@@ -149,44 +247,38 @@ def judge(
         return _STANDING[pin.grade], False
     known = pins.elsewhere(card.username, card.identity)
     grade = known or (Grade.TOFU if secret is None else Grade.INVITED)
-    kept = pins.add(server_id, card.username, Pin(card.identity, grade, today))
+    kept = pins.meet(server_id, card.username, Pin(card.identity, grade, today))
     if kept.identity != card.identity:
         return Standing.CHANGED, False
     return _STANDING[kept.grade], known is None
 
 
-def _encode(pins: dict[Key, Pin]) -> bytes:
+def _encode(pins: Mapping[Key, Pin]) -> bytes:
     lines = (
         f"{server_id} {name} {base64url(pin.identity)} {pin.grade.value} {pin.date}\n"
-        for (server_id, name), pin in sorted(pins.items())
+        for (server_id, name), pin in pins.items()
     )
     return "".join(lines).encode()
 
 
-def _read(path: Path) -> dict[Key, Pin]:
-    data = files.read_private(path)
+def _decode(path: Path, data: bytes, lines_before: int) -> dict[Key, Pin]:
+    """Read whole lines.
+
+    Raises:
+        FileError: if one is malformed; names it.
+    """
     pins: dict[Key, Pin] = {}
-    if data is None:
-        return pins
     # Split at "\n" alone: splitlines() would cut a name at any of nine other characters.
-    *lines, rest = data.split(b"\n")
-    if rest:
-        raise FileError(f"{path} is cut short in line {len(lines) + 1}. Mend or remove it.")
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(data.split(b"\n")[:-1], lines_before + 1):
         try:
-            server_id, name, identity, grade, date = line.decode().split(" ")
-            pin = Pin(from_base64url(identity), Grade(grade), date)
+            found = _LINE.fullmatch(line)
+            if found is None:
+                raise ProtocolError("not five fields")
+            server_id, name, identity, grade, date = found[0].decode().split(" ")
+            pin = Pin(from_base64url(identity), _GRADES[grade], date)
         except (ValueError, ProtocolError):
             raise _malformed(path, number) from None
-        if (
-            len(pin.identity) != IDENTITY_BYTES
-            or not is_identity(pin.identity)
-            or not _DATE.fullmatch(date)
-            or not _SERVER_ID.fullmatch(server_id)
-            or not name
-            or name != names.key(name)
-            or (server_id, name) in pins
-        ):
+        if name != names.key(name) or not is_identity(pin.identity):
             raise _malformed(path, number)
         pins[server_id, name] = pin
     return pins

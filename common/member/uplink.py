@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from common import names
@@ -340,12 +340,15 @@ class Uplink:
             self.open_held()
             self._closed(record, now)
             return record
-        for event in self.conversation.receive(record, now):
+        self._note(self.conversation.receive(record, now), now)
+        return record
+
+    def _note(self, events: Sequence[Event], now: float) -> None:
+        for event in events:
             if isinstance(event, Failed):
                 self._broke(event.problem, now)
             else:
                 self._events.append(event)
-        return record
 
     def open_held(self) -> None:
         """Open the messages that are held for those after them: no record is left."""
@@ -384,6 +387,7 @@ class Uplink:
                 self._pipe.link.rest(now)
             for closed in self._pipe.link.tick(now):
                 self._ended(closed, now)
+        self._note(self.conversation.tick(now), now)
         if self.retry_at_s is not None and now >= self.retry_at_s:
             self.wants_dial = True
 

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
 import pytest
 
 import server
+from common import files
 from common.crypto import ticket
 from common.crypto.identity import Identity
 from common.crypto.transcript import Transcript
+from common.errors import FileError
+from common.member import trust
 from common.member.conversation import Phase
 from common.member.events import Trouble, Warned
 from common.member.folding import WITHIN_S
 from common.member.narrator import RENAMED_S
 from common.member.passwords import PAUSE_S, ROUND
-from common.member.sentences import SHUT_OUT
+from common.member.sentences import SHUT_OUT, UNPINNED
 from common.member.trust import Grade, Pin, Standing
 from common.relay.operators import Giver
 from common.term.editor import Action, Submit
@@ -84,6 +88,46 @@ def same_person(at: At) -> At:
 
 def rows(at: At, content: str) -> list[str]:
     return [row for row in at.view.rows if content in row]
+
+
+# --- Who is remembered.
+
+
+def test_who_is_here_when_a_client_ends_is_remembered(room: Room, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    room.seat("bea")
+    (ace,) = room.seat("ace", ephemeral=False, home=str(home))
+    room.seat("col")
+    known = home / "known_peers"
+    assert [line.split()[1] for line in known.read_text().splitlines()] == ["bea"]
+    ace.member.close()
+    assert [line.split()[1] for line in known.read_text().splitlines()] == ["bea", "col"]
+
+
+def test_no_room_for_a_name_is_said_loudly_and_once(
+    room: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trust, "MOST_PINS", 1)
+    (ace,) = room.seat("ace", ephemeral=False, home=str(tmp_path / "home"))
+    warned: list[str] = []
+    monkeypatch.setattr(ace.view, "warn", lambda content, _: warned.append(content))
+    for name in ("bea", "col", "dan"):
+        (peer,) = room.seat(name)
+        peer.type("hello")
+        room.carry()
+    assert warned == [UNPINNED]
+    assert ace.view.said_texts == ["hello"] * 3
+
+
+def test_a_pin_that_cannot_be_kept_ends_us(room: Room, tmp_path: Path) -> None:
+    (ace,) = room.seat("ace", ephemeral=False, home=str(tmp_path / "home"))
+    full = FileError("Cannot write known_peers: the disk is full.")
+    (bea,) = room.seat("bea")
+    with mock.patch.object(files, "append_private", side_effect=full):
+        bea.type("hello")
+        room.carry()
+    assert rows(ace, "Cannot write known_peers: the disk is full. /quit leaves.")
+    assert ace.phase is Phase.ENDED
 
 
 # --- Direct messages.

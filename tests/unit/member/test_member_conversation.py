@@ -564,7 +564,7 @@ class TestHeld:
     ) -> None:
         _, ace, bea = pair()
         full = FileError("no space left")
-        monkeypatch.setattr(bea.pins, "add", mock.Mock(side_effect=full))
+        monkeypatch.setattr(bea.pins, "meet", mock.Mock(side_effect=full))
         bea.conv.receive(bea.forge(Kind.MESSAGE, ace.number, message(ace, "x")), bea.table.now)
         came = bea.forge(Kind.CARD, MemberId(9), make_card("dan").encoded)
         said, failed = bea.conv.receive(came, bea.table.now)

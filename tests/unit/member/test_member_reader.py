@@ -577,7 +577,9 @@ class TestNegative:
         table, ace, bea, _ = self.three()
         eve = Person(table, "dan", who="eve")
         table.people.append(eve)
-        ace.pins.add(ace.conv._server_id, "dan", Pin(identity("dan").public, Grade.VERIFIED, TODAY))
+        ace.pins.replace(
+            ace.conv._server_id, "dan", Pin(identity("dan").public, Grade.VERIFIED, TODAY)
+        )
         eve.join()
         table.all_read()
         assert ace.troubles == [Trouble.CHANGED]
