@@ -39,7 +39,7 @@ from common.member.events import (
 )
 from common.member.leaving import Leaving
 from common.member.narrator import Narrator
-from common.member.passwords import Passwords, Rank
+from common.member.passwords import Passwords
 from common.member.peering import CLOSED
 from common.member.person import Person
 from common.member.policy import Policy
@@ -70,9 +70,6 @@ UNREAD_BYTES: Final = 256 * 1024
 MANY_LINES: Final = 1_000
 """Lines on their way, above which a pipe on standard input is not read."""
 COUNTDOWN_S: Final = 1.0
-
-_RANKS: Final = {Standing.VERIFIED: Rank.VERIFIED, Standing.INVITED: Rank.INVITED}
-"""Of a told password; everybody else's is the last (PROTOCOL.md 5.3)."""
 
 
 class Member:
@@ -114,8 +111,6 @@ class Member:
         self._today = today
         self._at_ms = at_ms
         self._policy = policy or Policy(view, at_ms)
-        self._was_asked = False
-        self._asks_password = False
         self._is_renamed = False
 
         def derive_psk(password: str) -> bytes:
@@ -328,8 +323,8 @@ class Member:
                 self.quit("")
             case Action.LEAVE_NOW:
                 self._leaving.exit_code = 0
-            case Action.ENTER if self._can_retype:
-                self._ask_password()
+            case Action.ENTER if self.person.can_retype:
+                self.person.ask_password(lambda: None)
             case Action.ENTER:
                 self.uplink.retry(now)
             case Action.HELP:
@@ -373,13 +368,15 @@ class Member:
             case Joined():
                 # A view that breaks must not leave us unsettled.
                 is_anew, is_renamed, self._is_renamed = uplink.was_welcomed, self._is_renamed, False
-                self._settled()
+                uplink.settled()
+                person.welcomed()
                 if person.away:
                     person.tell_away(person.away)
                 narrator.joined(happened, is_anew=is_anew, is_renamed=is_renamed)
             case Back():
                 lost_at_s = uplink.lost_at_s
-                self._settled()
+                uplink.settled()
+                person.welcomed()
                 narrator.back(happened, lost_at_s)
             case Came():
                 self._came(happened)
@@ -395,7 +392,7 @@ class Member:
             case AwayChanged():
                 narrator.away_changed(happened)
             case PasswordTold():
-                self._password_told(happened)
+                person.password_told(happened)
             case Warned():
                 if self._settings.sends and happened.trouble is Trouble.CHANGED:
                     self._leaving.has_changed_key = True
@@ -423,21 +420,6 @@ class Member:
                 pass  # the uplink makes a verdict of it
             case _:
                 assert_never(happened)
-
-    def _settled(self) -> None:
-        """Note that the relay has us: what it was to be shown is not asked for any more."""
-        self.uplink.settled()
-        if self._asks_password:
-            self.person.answered(None)
-
-    def _password_told(self, told: PasswordTold) -> None:
-        peer = told.peer
-        if peer is not None:
-            pin = self.conversation.pin(peer)
-            rank = _RANKS.get(peer.standing, Rank.FIRST_SEEN)
-            since = self._today if pin is None else pin.date
-            self.passwords.told(peer.card.identity, told.password, rank, since)
-        self._narrator.password_told(told)
 
     def _came(self, came: Came) -> None:
         """Tell of a newcomer, and tell it what it should know."""
@@ -469,50 +451,17 @@ class Member:
             case Wait():
                 for row in verdict.rows:
                     self._narrator.notice(row)
-                if verdict.rows and self._can_retype:
+                if verdict.rows and self.person.can_retype:
                     self._narrator.notice(sentences.SHUT_OUT)
-            case Ask() if self._can_ask:
-                self._ask_password()
+            case Ask() if self.person.can_answer and self._settings.password is None:
+                unknown = "No password was given."
+                self.person.ask_password(lambda: self._end(unknown, EXIT_REFUSED))
             case Ask():
                 self._end(verdict.sentence, EXIT_REFUSED)
             case Parted():
                 self._leaving.leave_with(0)
             case _:
                 assert_never(verdict)
-
-    @property
-    def _can_ask(self) -> bool:
-        is_given = self._settings.password is not None
-        return self._leaving.has_input and not is_given and self._view.can_ask
-
-    @property
-    def _can_retype(self) -> bool:
-        """Whether a member whom no known password lets in may ask to be asked for another.
-
-        It is not asked without that: who is typing to the room would type to us.
-        """
-        is_shut_out = self.passwords.is_shut_out and self.uplink.retry_at_s is not None
-        has_person = self._leaving.has_input and self._view.can_ask
-        return is_shut_out and has_person and self._settings.peer is None
-
-    def _ask_password(self) -> None:
-        if self._was_asked:
-            self._narrator.notice("Wrong KEY or password.")
-        is_member = self.uplink.was_welcomed
-
-        def answered(answer: str | None) -> None:
-            self._asks_password = False
-            if answer is None and not is_member:
-                self._end("No password was given.", EXIT_REFUSED)
-            elif answer or not is_member:
-                self.passwords.typed(answer or "")
-                if is_member:
-                    self.uplink.retry(self._clock())
-                else:
-                    self.uplink.wants_dial = self._was_asked = True
-
-        self._asks_password = is_member
-        self.person.ask("Password: ", answered, is_hidden=True)
 
     def _disconnected(self) -> None:
         """Tell what waited for a connection that is gone."""

@@ -1,7 +1,7 @@
 """Which password the relay is shown next: what members told, and what was good the last time.
 
-PROTOCOL.md 5. A told password proves nothing: it is one more to try. Nobody's lie may keep us from
-what another told, nor use up the wrong guesses that our address has.
+PROTOCOL.md 5.4. A told password proves nothing: it is one more to try. Nobody's lie may keep us
+from what another told, nor use up the wrong guesses that our address has.
 """
 
 from __future__ import annotations

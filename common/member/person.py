@@ -4,23 +4,30 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from typing import Final
 
 from common.config import ClientConfig
 from common.crypto.ticket import Ticket
 from common.errors import UsageError
 from common.member import sentences
 from common.member.conversation import Conversation
-from common.member.events import Answered, Peer
+from common.member.events import Answered, PasswordTold, Peer
 from common.member.leaving import Leaving
 from common.member.narrator import Narrator
-from common.member.passwords import Passwords
+from common.member.passwords import Passwords, Rank
 from common.member.policy import Policy
 from common.member.renaming import Renaming
+from common.member.trust import Standing
 from common.member.uplink import Uplink
 from common.term import text
 from common.term.prompt import Prompt
 from common.view.view import View
 from common.wire.records import Status
+
+_RANKS: Final = {Standing.VERIFIED: Rank.VERIFIED, Standing.INVITED: Rank.INVITED}
+"""Of a told password; everybody else's is the last."""
+_NEVER: Final = "9999-12-31"
+"""Since when somebody is known of whom there is no pin."""
 
 
 class Person:
@@ -64,6 +71,9 @@ class Person:
         self._to_tell: tuple[int, str] | None = None
         """An order, and the password that it sets: others are told it once the relay took it."""
         self._on_answer: Callable[[str | None], None] | None = None
+        self._was_asked = False
+        self._is_asked_again = False
+        """Whether a member is being asked for another password."""
 
     @property
     def conversation(self) -> Conversation:
@@ -112,6 +122,55 @@ class Person:
             self.narrator.notice("You are back.")
             if not has_spoken:
                 self.tell_away("")
+
+    # --- A password that lets us in.
+
+    @property
+    def can_answer(self) -> bool:
+        """Whether somebody is here who could be asked something."""
+        return self.leaving.has_input and self.view.can_ask
+
+    @property
+    def can_retype(self) -> bool:
+        """Whether a member whom no known password lets in may ask to be asked for another.
+
+        It is not asked without that: who is typing to the room would type to us.
+        """
+        is_shut_out = self.passwords.is_shut_out and self.uplink.retry_at_s is not None
+        return is_shut_out and self.can_answer and self.settings.peer is None
+
+    def ask_password(self, give_up: Callable[[], None]) -> None:
+        """Ask for a password and dial with it; `give_up` hears that there is none."""
+        if self._was_asked:
+            self.narrator.notice("Wrong KEY or password.")
+        self._is_asked_again = is_member = self.uplink.was_welcomed
+
+        def answered(answer: str | None) -> None:
+            self._is_asked_again = False
+            if answer is None or (is_member and not answer):
+                give_up()
+                return
+            self.passwords.typed(answer)
+            if is_member:
+                self.uplink.retry(self.clock())
+            else:
+                self.uplink.wants_dial = self._was_asked = True
+
+        self.ask("Password: ", answered, is_hidden=True)
+
+    def welcomed(self) -> None:
+        """Note that the relay has us: what it was to be shown is not asked for any more."""
+        if self._is_asked_again:
+            self.answered(None)
+
+    def password_told(self, told: PasswordTold) -> None:
+        """Take what a member told, as one more to try (PROTOCOL.md 5.4), and show it."""
+        if told.peer is not None:
+            pin = self.conversation.pin(told.peer)
+            rank = _RANKS.get(told.peer.standing, Rank.FIRST_SEEN)
+            since = _NEVER if pin is None else pin.date
+            self.passwords.told(told.peer.card.identity, told.password, rank, since)
+        self.narrator.password_told(told)
 
     # --- A new password.
 
