@@ -51,7 +51,7 @@ try:
     )
     from common.log.memory import MemoryLog
     from common.log.sqlite import Store, StoredLog
-    from common.relay import operators
+    from common.relay import addresses, operators
     from common.relay.gate import MAX_PENDING, REFUSALS, Gate
     from common.relay.limits import FRAME_COST_BYTES, INBOUND_BURST_S, OUTBOUND_S, Bucket
     from common.relay.operators import Giver, Notice, Operators, Outcome
@@ -110,6 +110,8 @@ LATE_S: Final = 1.0
 MAX_ORDERS: Final = 1_000
 ORDERS_LOOK_S: Final = 60.0
 """How long the end of a ban is waited for without a look at the wall clock, which can be set."""
+CLAIMS_SHOWN: Final = 100
+"""Of a header that cannot be read, which a guest may have written, its end is shown."""
 SPARE_FILES: Final = 64
 """Descriptors for what is no member: listeners, selectors, the stored log, strangers."""
 CONSOLE_ROWS: Final = 1_000
@@ -135,26 +137,6 @@ def _notice(sentence: str) -> Delivered:
 
 
 # -------------------------------------------------------------------------------------- Connections
-
-
-def _address(peer: object) -> tuple[str, str]:
-    """Return an address as shown, and what is throttled: IPv4 address or IPv6 /64."""
-    if not isinstance(peer, tuple):
-        return "unix", "unix"
-    host, port = str(peer[0]).partition("%")[0], peer[1]
-    return f"{names.bracketed(host)}:{port}", _network(ipaddress.ip_address(host))
-
-
-def _network(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
-    return str(ip) if ip.version == 4 else str(ipaddress.ip_network((ip, 64), strict=False))
-
-
-def is_within(place: str, networks: Iterable[str]) -> bool:
-    """Tell whether an address, or "unix", is one of these or in one of them."""
-    if place == "unix":
-        return place in networks
-    ip = ipaddress.ip_address(place)
-    return any(ip in ipaddress.ip_network(network) for network in networks if network != "unix")
 
 
 class Conn:
@@ -283,8 +265,8 @@ class Conn:
 
     def _on_upgrade(self, upgrade: Upgrade, now: float) -> None:
         server, link = self._loop.server, self.pipe.link
-        if upgrade.forwarded_for:
-            self._find_guest(upgrade.forwarded_for)
+        if upgrade.x_forwarded_for or upgrade.forwarded:
+            self._find_guest(upgrade)
         status = server.gate.knock(self.network, offers_us=upgrade.offers_us, now=now)
         if status is None:
             status = self._open(now)
@@ -298,22 +280,17 @@ class Conn:
             server.gate.settled()
             server.reject(self.address, 400)
 
-    def _find_guest(self, forwarded_for: str) -> None:
+    def _find_guest(self, upgrade: Upgrade) -> None:
         """Look behind a proxy, if we were told to believe it."""
-        server = self._loop.server
-        host = "unix" if self.address == "unix" else self.address.rpartition(":")[0].strip("[]")
-        if not is_within(host, server.proxies):
-            server.on_proxy(self.address, host)
+        server, host = self._loop.server, addresses.host(self.address)
+        if not server.proxies.trusts(host):
+            server.on_stranger_who_names_others(self.address, host)
             return
-        # Each proxy adds at the end whom it saw; what stands before is the guest's own invention.
-        for claimed in reversed(forwarded_for.split(",")):
-            try:
-                ip = ipaddress.ip_address(claimed.strip().partition("%")[0])
-            except ValueError:
-                return
-            self.address, self.network = str(ip), _network(ip)
-            if not is_within(str(ip), server.proxies):
-                return
+        guest = server.proxies.guest(upgrade.x_forwarded_for, upgrade.forwarded)
+        if guest is None:
+            server.on_unreadable(host, upgrade.x_forwarded_for or upgrade.forwarded)
+        else:
+            self.address, self.network = str(guest), addresses.network(guest)
 
     def _open(self, now: float) -> int | None:
         """Open message 1, and return the status that refuses it."""
@@ -918,7 +895,7 @@ class LoopThread:
             sock.setblocking(False)
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._loop.admit(Pipe(sock, ServerLink(now)), *_address(peer), now)
+            self._loop.admit(Pipe(sock, ServerLink(now)), *addresses.of_peer(peer), now)
 
 
 # -------------------------------------------------------------------------------------- StoreWriter
@@ -1195,8 +1172,9 @@ class Server:
         self.now = now
         self.at_ms = at_ms
         self.began_s = now()
-        self.proxies = settings.proxies
-        self._has_told_of_proxy = False
+        self.proxies = addresses.Proxies(settings.proxies)
+        self._told: set[str] = set()
+        """What is told of proxies, each kind once."""
         self.trouble = ""
         """Why the log cannot be written, as long as it cannot."""
         self.gate = Gate(
@@ -1330,14 +1308,26 @@ class Server:
         """Whether so much waits for the disk that nothing more should be taken in."""
         return self._writer is not None and self._writer.is_backlogged
 
-    def on_proxy(self, address: str, host: str) -> None:
+    def on_stranger_who_names_others(self, address: str, host: str) -> None:
         """Tell once that somebody claims to come from elsewhere."""
-        if not self._has_told_of_proxy:
-            self._has_told_of_proxy = True
-            self.row(
-                f"{address} names other addresses, which is not believed. If it is your proxy, all "
-                f"its guests share one throttle: start with --trust-proxy {host}."
-            )
+        self._tell_once(
+            "stranger",
+            f"{address} names other addresses, which is not believed. If it is your proxy, all "
+            f"its guests share one throttle: start with --trust-proxy {host}.",
+        )
+
+    def on_unreadable(self, host: str, claims: str) -> None:
+        """Tell once that a proxy of ours names a guest as we cannot read it."""
+        self._tell_once(
+            "unreadable",
+            f"The proxy {host} names a guest by no address that can be read: "
+            f"{_cleaned(claims[-CLAIMS_SHOWN:])}. All such guests share one throttle.",
+        )
+
+    def _tell_once(self, kind: str, row: str) -> None:
+        if kind not in self._told:
+            self._told.add(kind)
+            self.row(row)
 
     def reject(self, address: str, status: int) -> None:
         """Show a refusal."""

@@ -132,7 +132,7 @@ class ServerConfig(NamedTuple):
         warnings: sentences about what the file says and nobody reads.
         operators: fingerprints, 30 digits each.
         log: where joins, leaves, refusals and what operators do are written.
-        proxies: networks, or "unix", from which X-Forwarded-For is believed.
+        proxies: networks, or "unix", from which X-Forwarded-For or Forwarded is believed.
     """
 
     password: str | None = None

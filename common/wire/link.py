@@ -114,11 +114,13 @@ class Upgrade(NamedTuple):
 
     Attributes:
         offers_us: whether `termchat.v1` is among the subprotocols.
-        forwarded_for: the X-Forwarded-For header, which only a trusted proxy may set; "" if absent.
+        x_forwarded_for: that header, which only a trusted proxy may set; "" if absent.
+        forwarded: likewise (RFC 7239).
     """
 
     offers_us: bool
-    forwarded_for: str
+    x_forwarded_for: str
+    forwarded: str
 
 
 class Opened(NamedTuple):
@@ -405,8 +407,9 @@ class ServerLink(_Link):
             if isinstance(event, Request) and not early:
                 self._request = event
                 offers = ",".join(event.headers.get_all("Sec-WebSocket-Protocol")).split(",")
-                forwarded = ",".join(event.headers.get_all("X-Forwarded-For"))
-                return [Upgrade(VERSION in (offer.strip() for offer in offers), forwarded)]
+                offers_us = VERSION in (offer.strip() for offer in offers)
+                names = ("X-Forwarded-For", "Forwarded")
+                return [Upgrade(offers_us, *(",".join(event.headers.get_all(n)) for n in names))]
         raise ProtocolError("not an HTTP request")
 
     def open(self, static: StaticKey, psk: bytes) -> tuple[Hello, bytes]:

@@ -165,18 +165,22 @@ def test_several_hosts_at_once(house: House) -> None:
 def test_a_proxy_is_believed_only_when_trusted(house: House) -> None:
     trusting = house.relay("--host", "127.0.0.1", "--trust-proxy", "127.0.0.0/8")
     wary = house.relay("--host", "127.0.0.1")
-    claims = "192.0.2.9, 198.51.100.7, 127.0.0.2"
     for relay in (trusting, wary):
+        knock(relay, "X-Forwarded-For: 192.0.2.9, 198.51.100.7:4711, 127.0.0.2")
+        knock(relay, 'Forwarded: for=192.0.2.9, for="198.51.100.7:80"')
         for _ in range(2):
-            knock(relay, claims)
+            knock(relay, "X-Forwarded-For: 192.0.2.9, unknown")
     trusting.wait_for("[Rejected] 198.51.100.7: ", 2)
-    wary.wait_for("[Rejected] 127.0.0.1:", 2)
+    trusting.wait_for("[Rejected] 127.0.0.1:", 2)
+    wary.wait_for("[Rejected] 127.0.0.1:", 4)
     # Told once.
     (told,) = [row for row in wary.rows if "one throttle" in row]
     assert told.endswith("start with --trust-proxy 127.0.0.1.")
+    (told,) = [row for row in trusting.rows if "one throttle" in row]
+    assert "The proxy 127.0.0.1 names a guest by no address that can be read: " in told
 
 
-def knock(relay: Relay, claims: str) -> None:
+def knock(relay: Relay, header: str) -> None:
     """Ask for an upgrade with a header that only a proxy should set."""
     sock = relay.connect()
     lines = [
@@ -187,7 +191,7 @@ def knock(relay: Relay, claims: str) -> None:
         "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
         "Sec-WebSocket-Version: 13",
         "Sec-WebSocket-Protocol: termchat.v1",
-        f"X-Forwarded-For: {claims}",
+        header,
     ]
     sock.sendall("\r\n".join([*lines, "", ""]).encode())
     assert b"401" in sock.recv(100)

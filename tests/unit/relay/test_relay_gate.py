@@ -9,7 +9,6 @@ from dataclasses import dataclass
 
 import pytest
 
-import server
 from common.crypto.card import Card
 from common.errors import ProtocolError, Refused
 from common.relay import gate as gates
@@ -195,20 +194,6 @@ class TestThrottling:
         gate.failed("new", T)
         assert "n15" in gate._failures
         assert "n16" not in gate._failures
-
-    @pytest.mark.parametrize(
-        ("peer", "shown", "network"),
-        [
-            (("192.0.2.7", 5), "192.0.2.7:5", "192.0.2.7"),
-            (("2001:db8:1:2:3:4:5:6", 5, 0, 0), "[2001:db8:1:2:3:4:5:6]:5", "2001:db8:1:2::/64"),
-            (("2001:db8:1:2::9", 5, 0, 0), "[2001:db8:1:2::9]:5", "2001:db8:1:2::/64"),
-            (("fe80::1%eth0", 5, 0, 2), "[fe80::1]:5", "fe80::/64"),
-        ],
-    )
-    def test_an_address_is_an_ipv4_address_or_an_ipv6_64(
-        self, peer: tuple[object, ...], shown: str, network: str
-    ) -> None:
-        assert server._address(peer) == (shown, network)
 
 
 class TestReplays:

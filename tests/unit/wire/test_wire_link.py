@@ -96,7 +96,7 @@ class Pair:
 def pair() -> Pair:
     ends = client(), ServerLink(T)
     (upgrade,) = ends[1].receive(bytes_of(ends[0]), T)
-    assert upgrade == Upgrade(offers_us=True, forwarded_for="")
+    assert upgrade == Upgrade(offers_us=True, x_forwarded_for="", forwarded="")
     hello, _ = ends[1].open(KEY, PSK)
     assert hello == HELLO
     assert ends[1].accept(T)
@@ -168,9 +168,9 @@ class TestHandshake:
         assert len(base64.urlsafe_b64decode(message + "==")) == 48
 
     def test_the_request_comes_in_any_parts(self) -> None:
-        head = request(X_Forwarded_For="192.0.2.7, 10.0.0.1")
+        head = request(X_Forwarded_For="192.0.2.7, 10.0.0.1", Forwarded="for=192.0.2.7")
         events, link = same(fed_three_ways(lambda: ServerLink(T), head))
-        assert events == [Upgrade(offers_us=True, forwarded_for="192.0.2.7, 10.0.0.1")]
+        assert events == [Upgrade(True, "192.0.2.7, 10.0.0.1", "for=192.0.2.7")]
         assert link.state is State.CONNECTING
 
     def test_the_answer_comes_in_any_parts_and_with_a_tail(self) -> None:
