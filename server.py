@@ -1417,9 +1417,13 @@ def _bind_unix(path: str) -> socket.socket:
         with contextlib.suppress(FileNotFoundError), socket.socket(socket.AF_UNIX) as probe:
             if Path(path).is_socket() and probe.connect_ex(path) == errno.ECONNREFUSED:
                 Path(path).unlink()
-        sock.bind(path)
-        # As open as a port of this machine would be: the directory says who may come near.
-        Path(path).chmod(0o666)
+        # As open as a port of this machine would be: the directory says who may come near. Not by
+        # chmod, which would open whatever somebody has put at that path meanwhile.
+        umask = os.umask(0o111)
+        try:
+            sock.bind(path)
+        finally:
+            os.umask(umask)
         sock.listen(1024)
         sock.setblocking(False)
     except OSError as problem:
@@ -1867,6 +1871,7 @@ def raise_file_limit(settings: config.ServerConfig) -> str:
 
 def main(argv: list[str]) -> int:
     """Run the relay; return the exit code (UX.md 13)."""
+    proctitle.leave_no_core()
     files.open_streams()
     try:
         settings = config.load_server(argv, os.environ)

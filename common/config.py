@@ -431,6 +431,8 @@ def load_server(argv: Sequence[str], environ: Mapping[str, str]) -> ServerConfig
     sources = ini.find(_KNOWN, given.get("file"))
     values = _from_files(SERVER_FLAGS, "server", sources)
     values |= _from_environment(SERVER_FLAGS, environ) | given | _secrets(parser, given)
+    if values.get("password") == "":
+        raise UsageError("An empty password is none. Give another, or no --password at all.")
     hosts = values.get("hosts") or (() if "password" in values else ("localhost",))
     if "unix:" in hosts:  # Linux would choose an address that nobody knows
         raise UsageError("--host unix: needs a path: unix:PATH. See server.py --help.")

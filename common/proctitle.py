@@ -1,4 +1,4 @@
-"""What `ps` and /proc show of us: flags, but not the secrets among them."""
+"""What is seen of us from outside: in `ps` flags without their secrets, and no core file."""
 
 from __future__ import annotations
 
@@ -9,6 +9,16 @@ from collections.abc import Iterable, MutableMapping
 
 _ARGUMENTS, _VARIABLES = 48, 50
 """The fields of /proc/PID/stat that say where each begins; the next says where it ends: proc(5)."""
+
+
+def leave_no_core() -> None:
+    """Let no crash write our memory, with keys and texts, to a file."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def hide(

@@ -27,6 +27,7 @@ YOUNG_OBJECTS: Final = 20_000
 
 def main(argv: list[str]) -> int:
     """Join a room; return the exit code (UX.md 8)."""
+    proctitle.leave_no_core()
     files.open_streams()
     gc.set_threshold(YOUNG_OBJECTS)
     try:

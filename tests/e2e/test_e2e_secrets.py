@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import sys
 from pathlib import Path
 
@@ -32,6 +33,9 @@ def test_nobody_who_lists_processes_sees_a_secret(house: House) -> None:
         assert relay.key.encode() not in shown(program.pid)
         assert PASSWORD.encode() not in shown(program.pid)
     assert PASSWORD.encode() not in shown(relay.pid)
+    for pid in (relay.pid, by_flag.pid):
+        # Nor would a crash write one to a file.
+        assert resource.prlimit(pid, resource.RLIMIT_CORE) == (0, 0)
     # The rest stays, and serves who looks for a process.
     assert b"--username\0ace" in shown(by_flag.pid)
     assert b"--password=***" in shown(together.pid)

@@ -118,7 +118,14 @@ class TestServer:
     def test_the_flag_beats_the_environment(self) -> None:
         environ = {"TERMCHAT_PASSWORD": "env"}
         assert load_server(["--password", "flag"], environ).password == "flag"
-        assert load_server(["--password", ""], environ).password == ""
+
+    @pytest.mark.parametrize("environ", [{}, {"TERMCHAT_PASSWORD": "env"}])
+    def test_an_empty_password_opens_it_to_nobody(self, environ: dict[str, str]) -> None:
+        for argv in (["--password", ""], ["--password="]):
+            with pytest.raises(UsageError) as caught:
+                load_server(argv, environ)
+            told = "An empty password is none. Give another, or no --password at all."
+            assert str(caught.value) == told
 
     def test_an_empty_variable_is_none(self) -> None:
         assert load_server([], {"TERMCHAT_PASSWORD": ""}) == ServerConfig(hosts=("localhost",))
