@@ -139,6 +139,10 @@ def _notice(sentence: str) -> Delivered:
 # -------------------------------------------------------------------------------------- Connections
 
 
+FAULT: Final = "internal error: address=%s"
+"""Of ours, or of a library: one connection ends over it, and no other."""
+
+
 class Conn:
     """One connection, from first byte to last; its loop alone touches it.
 
@@ -199,11 +203,11 @@ class Conn:
         if data is None:
             return
         server, link = self._loop.server, self.pipe.link
-        frames = link.frames
-        events = link.receive(data, now)
-        self._in_bytes.take(max(len(data), (link.frames - frames) * FRAME_COST_BYTES), now)
-        was_in = self.seat
+        frames, was_in = link.frames, self.seat
+        events: list[Upgrade | Sent | Closed] = []
         try:
+            events = link.receive(data, now)
+            self._in_bytes.take(max(len(data), (link.frames - frames) * FRAME_COST_BYTES), now)
             self._on_events(events, now)
         except Refused as refused:
             self.end(refused.status, refused.text, now)
@@ -214,7 +218,7 @@ class Conn:
             log.info("protocol error: address=%s what=%s", self.address, what)
             self.end(400, str(problem), now)
         except Exception:
-            log.exception("internal error: address=%s", self.address)
+            log.exception(FAULT, self.address)
             self.end(503, "internal error", now)
         if was_in is not None and events:
             server.wake(was_in.room)
@@ -367,8 +371,9 @@ class Conn:
     def flush(self, now: float) -> bool:
         """Send what is ready, frame by frame while the socket takes it; False once it is over."""
         pipe, seat = self.pipe, self.seat
-        is_sound = not pipe.unsent or pipe.flush()
+        is_sound = False
         try:
+            is_sound = not pipe.unsent or pipe.flush()
             while is_sound:
                 batch = self._next_batch(seat)
                 if batch:
@@ -381,6 +386,9 @@ class Conn:
         except Refused as refused:
             self.end(refused.status, refused.text, now)
             is_sound = is_sound and pipe.flush()
+        except Exception:
+            log.exception(FAULT, self.address)
+            is_sound = False
         if not is_sound:
             self.closed(Closed(None, "connection lost"), now)
         return is_sound and not pipe.is_closed
@@ -462,7 +470,11 @@ class Conn:
 
     def end(self, status: int, why: str, now: float) -> None:
         """Tell a connection why it ends."""
-        self.pipe.link.close(status, why, now)
+        try:
+            self.pipe.link.close(status, why, now)
+        except Exception:
+            log.exception(FAULT, self.address)
+            self.pipe.link.abandon()
         self.closed(Closed(Refused(status, why), why), now)
         self._loop.dirty[self] = None
 

@@ -18,6 +18,7 @@ from common.wire.orders import (
     PASSWORD,
     UNCHANGED,
     Order,
+    grouped,
     is_fingerprint,
     parse,
     usage,
@@ -208,17 +209,30 @@ class Operators:
         return self._keep()
 
     def _op(self, giver: Giver, order: Order, at_ms: int) -> list[str]:
-        seat = self._gate.find(order.target)
-        if seat is None:
-            raise _nobody(order.target)
-        digits = fingerprint(seat.card.identity, seat.username)
+        if is_fingerprint(order.target):
+            # Whoever has it, here or not: somebody called as it reads is not meant.
+            seat, digits = self._seat_with(order.target), order.target
+        else:
+            seat = self._gate.find(order.target)
+            if seat is None:
+                raise _nobody(order.target)
+            digits = fingerprint(seat.card.identity, seat.username)
+        shown = grouped(digits)
+        who = seat.username if seat is not None else shown
         if digits in self._rules.operators:
-            raise UsageError(f"{seat.username} is an operator already. {UNCHANGED}")
+            raise UsageError(f"{who} is an operator already. {UNCHANGED}")
         _check_room_for(len(self._rules.operators))
-        self._rules.operators[digits] = seat.username
+        self._rules.operators[digits] = "" if seat is None else who
         self._unkept.discard(digits)
-        self._say(giver, f"made {seat.username} an operator", seat.room)
-        return self._keep()
+        self._say(giver, f"made {who} an operator", None if seat is None else seat.room)
+        is_said = seat is None or is_fingerprint(order.target)
+        hint = f"{who}'s fingerprint is {shown}: compare it with what /verify says there."
+        return [*([] if is_said else [hint]), *self._keep()]
+
+    def _seat_with(self, digits: str) -> Seat | None:
+        """Return the member that has a fingerprint, if it is here."""
+        seats = (seat for room in self._gate.rooms for seat in room.seats)
+        return next((s for s in seats if fingerprint(s.card.identity, s.username) == digits), None)
 
     def _deop(self, giver: Giver, order: Order, at_ms: int) -> list[str]:
         key, seat = names.key(order.target), self._gate.find(order.target)

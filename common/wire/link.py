@@ -477,8 +477,17 @@ class ServerLink(_Link):
         """
         self._queue(record.encode())
 
+    def abandon(self) -> None:
+        """Have no more use for the socket."""
+        self._step(Step.ENDED)
+
     def close(self, status: int, text: str, now: float) -> None:
-        """Say why in an ERROR record and close; status 0 is a goodbye: no ERROR, code 1000."""
+        """Say why in an ERROR record and close; status 0 is a goodbye: no ERROR, code 1000.
+
+        Before the upgrade there is nothing that could be said.
+        """
+        if self.state is State.CONNECTING:
+            self.abandon()
         if self.state is State.OPEN:
             if status:
                 body = Error(status, text).encode()

@@ -104,6 +104,11 @@ def is_fingerprint(target: str) -> bool:
     return len(target) == FINGERPRINT_DIGITS and target.isascii() and target.isdigit()
 
 
+def grouped(digits: str) -> str:
+    """Return a fingerprint as it is shown."""
+    return " ".join(digits[at : at + 5] for at in range(0, len(digits), 5))
+
+
 def _wrong(word: str) -> UsageError:
     return UsageError(f"Usage: {usage(word)}. {UNCHANGED}")
 
@@ -216,7 +221,7 @@ FORMS: Final[dict[str, Form]] = {
     "/slow": Form("SECONDS [ROOM]", "one message of each in so many seconds; 0 ends it", _slow),
     "/topic": Form("[TEXT|off]", "what the room is about, for whoever joins or asks", _topic),
     PASSWORD: Form("NEW", "what whoever joins from now on needs", _password),
-    "/op": Form("NAME", "makes NAME an operator", _one),
+    "/op": Form("NAME|FINGERPRINT", "makes somebody an operator", _identified),
     "/deop": Form("NAME|FINGERPRINT", "ends /op", _identified),
     "/who": Form("[ROOM]", "who is in ROOM", _room),
     "/rooms": Form("", "which rooms there are", _bare),

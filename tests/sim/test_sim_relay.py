@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from unittest import mock
 
 import pytest
 
@@ -15,7 +16,7 @@ from common.crypto.primitives import CardKey
 from common.member.conversation import Phase
 from common.relay.gate import MAX_PENDING, THROTTLE_FAILURES
 from common.wire import records
-from common.wire.link import ClientLink, Closed, Opened, State
+from common.wire.link import ClientLink, Closed, Opened, ServerLink, State
 from common.wire.pipe import Pipe
 from common.wire.records import RELAY, Delivered, Hello, Join, Kind, Sent, Seq
 from tests.sim.world import URL, Sock, Wire, World
@@ -254,6 +255,51 @@ class TestRequests:
         eve.flow()
         assert eve.down.is_ended
         assert eve.closed == [Closed(None, "connection lost")]
+
+
+class TestFaults:
+    """An exception that nobody foresaw, a later library's perhaps, ends one connection."""
+
+    def ends(self, world: World, eve: Raw) -> None:
+        eve.flow()
+        assert eve.conn not in world.relay.loop.conns
+        ace, bea = world.people
+        ace.say()
+        world.settle()
+        (last,) = list(world.lines.values())[-1].readers
+        assert last == bea.name
+
+    @pytest.mark.parametrize("is_in", [False, True])
+    def test_in_what_it_receives(self, world: World, *, is_in: bool) -> None:
+        eve = Raw(world, head=None if is_in else b"G")
+        if is_in:
+            eve.join()
+        with mock.patch.object(ServerLink, "receive", side_effect=RuntimeError):
+            eve.up.flying += b"E"
+            eve.flow()
+        assert eve.status == (503 if is_in else None)
+        world.now += 1
+        self.ends(world, eve)
+
+    @pytest.mark.parametrize("method", ["outgoing", "send_batch"])
+    def test_in_what_it_is_sent(self, world: World, method: str) -> None:
+        eve = Raw(world).join()
+        ace, _ = world.people
+        ace.say()
+        ace.turn()
+        world.carry_all()
+        with mock.patch.object(eve.conn.pipe, "link", wraps=eve.conn.pipe.link) as link:
+            link.state = State.OPEN
+            getattr(link, method).side_effect = RuntimeError
+            world.relay.turn()
+        self.ends(world, eve)
+
+    def test_in_its_end(self, world: World) -> None:
+        eve = Raw(world)
+        with mock.patch.object(ServerLink, "_library", side_effect=RuntimeError):
+            world.now += 10
+            world.relay.turn()
+        self.ends(world, eve)
 
 
 class TestEnding:

@@ -104,6 +104,11 @@ class Relay:
         return status
 
 
+def shown(name: str) -> str:
+    """The fingerprint of that identity under that name, as it is shown."""
+    return " ".join(digits(name)[at : at + 5] for at in range(0, 30, 5))
+
+
 def giver_of(member: Member | None) -> Giver:
     return Giver(member.seat.username, member.room, member.seat) if member else Giver()
 
@@ -145,7 +150,9 @@ class TestWhoMay:
 
     def test_op_and_deop(self, relay: Relay) -> None:
         ace = relay.enter("ace")
-        assert relay.obey("/op ACE") == []
+        assert relay.obey("/op ACE") == [
+            f"ace's fingerprint is {shown('ace')}: compare it with what /verify says there."
+        ]
         assert relay.said == [("The host made ace an operator.", "/")]
         assert relay.obey("/op ace") == ["ace is an operator already. Nothing was changed."]
         assert relay.obey("/who", ace) == ["lobby, 1 here: ace (operator)"]
@@ -153,6 +160,23 @@ class TestWhoMay:
         assert relay.obey("/who", ace) == [NO_OPERATOR]
         assert relay.obey("/deop ace") == ["ace is no operator. Nothing was changed."]
         assert relay.obey("/op nobody") == ["Nobody here is called nobody. Nothing was changed."]
+
+    def test_op_by_fingerprint(self, relay: Relay) -> None:
+        # Who is called as the fingerprint of another reads gets nothing by it.
+        relay.enter(digits("ace"), who="eve")
+        eve = relay.gate.find(digits("ace"))
+        assert eve is not None
+        assert relay.obey(f"/op {shown('ace')}") == []
+        assert relay.said == [(f"The host made {shown('ace')} an operator.", "all")]
+        assert not relay.rules.is_operator(eve.card.identity, eve.username)
+        ace, bea = relay.enter("ace"), relay.enter("bea", "den")
+        assert relay.obey(f"/op {digits('bea')}", ace) == []
+        assert relay.said == [("ace made bea an operator.", "/den")]
+        assert relay.rules.is_operator(bea.seat.card.identity, "bea")
+        again = relay.obey(f"/op {digits('bea')}", ace)
+        assert again == ["bea is an operator already. Nothing was changed."]
+        assert relay.obey(f"/deop {digits('ace')}") == []
+        assert relay.obey("/who", ace) == [NO_OPERATOR]
 
     def test_one_who_was_named_at_the_start_is_named_again(self) -> None:
         relay = Relay(given=(digits("ace"),))

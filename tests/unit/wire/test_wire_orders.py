@@ -44,6 +44,7 @@ BARE = DIGITS.replace(" ", "")
         ("/topic be kind, all", Order("/topic", "", "be kind, all")),
         ("/password a  b", Order("/password", "", "a  b")),
         ("/op bea", Order("/op", "bea")),
+        (f"/op {' '.join(['12345'] * 6)}", Order("/op", "12345" * 6)),
         (f"/deop {BARE}", Order("/deop", BARE)),
         ("/who", Order("/who")),
         ("/who lobby", Order("/who", "lobby")),
