@@ -50,9 +50,10 @@ _STATUSES = {
     426: "the relay speaks another version",
     429: "too many wrong passwords came from your address. Try again in a minute",
     502: "status 502: a proxy there cannot reach the relay",
-    503: "the relay is full or shutting down. Try again later",
+    503: "the relay is shutting down, or not ready yet. Try again later",
     504: "status 504: a proxy there cannot reach the relay",
     505: "status 505: a proxy there does not pass on the upgrade to a WebSocket",
+    507: "the relay is full. Try again later",
 }
 
 AWAY = "away"

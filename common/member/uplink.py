@@ -45,7 +45,7 @@ NAME_S: Final = 160.0
 
 # What the statuses of PROTOCOL.md 3.3 mean to a client that was welcomed; any other is the end,
 # unless only the network may have said it. Who was never welcomed is ended by all of them.
-TRANSIENT: Final = frozenset((408, 410, 412, 429, 503))
+TRANSIENT: Final = frozenset((408, 410, 412, 429, 503, 507))
 """After these it comes back."""
 QUIET: Final = frozenset((408, 410, 412))
 """A resume mends these; those who read need not be told."""

@@ -32,7 +32,8 @@ REFUSALS: Final = {
     423: "the room is locked",
     426: "not a termchat.v1 client",
     429: "throttled",
-    503: "full or shutting down",
+    503: "shutting down or not ready",
+    507: "full",
 }
 
 
@@ -112,7 +113,7 @@ class Gate:
     # --- From HELLO to a seat, and out of it.
 
     def admit(self, hello: Hello) -> int | None:
-        """Judge a HELLO: 403 to 503, or None for a 101, which is pending until `settled`."""
+        """Judge a HELLO: 403 to 507, or None for a 101, which is pending until `settled`."""
         with self._lock:
             status = self._judge(hello)
             if status is None:
@@ -148,7 +149,7 @@ class Gate:
         if self._members[hello.room] >= self._room_size or (
             is_new and len(self._rooms) >= max(1, self._max_rooms)
         ):
-            return 503
+            return 507
         return None
 
     def _is_operator(self, hello: Hello) -> bool:

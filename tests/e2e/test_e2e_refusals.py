@@ -193,7 +193,7 @@ def test_a_room_that_is_full(house: House) -> None:
     code, sentence = refused(house, relay, "bea")
     assert code == 3
     assert sentence.startswith("The network answered: the relay is full")
-    relay.wait_for("full or shutting down")
+    relay.wait_for(": full")
     inside = house.lines(relay, "bea", "--room", "other")
     inside.wait_for("You are connected")
 

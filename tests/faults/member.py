@@ -31,7 +31,7 @@ from common.member.uplink import Again, Disconnected, Happened, Uplink, Wait, ad
 from common.wire.link import Closed
 from common.wire.records import Delivered, Kind, message_seen
 
-TRANSIENT = (408, 409, 410, 412, 429, 503)
+TRANSIENT = (408, 409, 410, 412, 429, 503, 507)
 
 Place = tuple[str, bytes, int]
 """Room, log and seq of a line that the room sees."""

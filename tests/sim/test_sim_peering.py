@@ -230,7 +230,7 @@ def test_a_refusal_names_file_section_and_value(*, is_plain: bool) -> None:
     told: list[tuple[Callable[[PeerAt], None], str]] = [
         (lambda at: refuse(at, 401), "wrong key. fernet_key in [parameters] of config.ini must"),
         (lambda at: refuse(at, 409), "the name laptop is in use, or both sides have one home"),
-        (lambda at: refuse(at, 503), "the relay is full or shutting down."),
+        (lambda at: refuse(at, 503), "the relay is shutting down, or not ready yet."),
     ]
     for act, words in told:
         with World(NAMES, IDENTITIES) as world:

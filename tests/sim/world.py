@@ -281,7 +281,7 @@ class Person:
                 self._missed += event.peer is not None
             case Again() | Wait():
                 refused = event.refused
-                allowed = (408, 409, 410, 412, 429, 503)
+                allowed = (408, 409, 410, 412, 429, 503, 507)
                 assert refused is None or refused.status in allowed, refused.text
             case Disconnected() | Parted():
                 self._hang_up()

@@ -37,8 +37,8 @@ from common.wire.link import Closed
 from common.wire.records import Delivered, Kind
 from tests.unit.member.table import KEY, START_S, TODAY, identity
 
-STATUSES = (400, 401, 403, 404, 408, 409, 410, 412, 423, 426, 429, 499, 503)
-MENDED = (408, 410, 412, 429, 503)
+STATUSES = (400, 401, 403, 404, 408, 409, 410, 412, 423, 426, 429, 499, 503, 507)
+MENDED = (408, 410, 412, 429, 503, 507)
 
 
 def make(*, was_welcomed: bool = False) -> Uplink:

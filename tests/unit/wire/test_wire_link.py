@@ -265,7 +265,7 @@ class TestHandshake:
         assert headers_of(bytes_of(link))[0] in (400, 426)
         assert link.state is State.CLOSING
 
-    @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 423, 426, 429, 503])
+    @pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 423, 426, 429, 503, 507])
     def test_each_refusal_with_its_header(self, status: int) -> None:
         link, guest = ServerLink(T), client()
         link.receive(bytes_of(guest), T)
