@@ -43,7 +43,6 @@ try:
     from common.errors import (
         EXIT_INTERRUPTED,
         FileError,
-        LocalProtocolError,
         ProtocolError,
         Refused,
         TermchatError,
@@ -52,11 +51,12 @@ try:
     from common.log.memory import MemoryLog
     from common.log.sqlite import Store, StoredLog
     from common.relay import addresses, operators
-    from common.relay.gate import MAX_PENDING, REFUSALS, Gate
+    from common.relay.gate import REFUSALS, REPLAYS_KEPT, Gate
     from common.relay.limits import FRAME_COST_BYTES, INBOUND_BURST_S, OUTBOUND_S, Bucket
     from common.relay.operators import Giver, Notice, Operators, Outcome
     from common.relay.room import Room, Seat
     from common.relay.rules import Rules, RulesFile
+    from common.relay.strangers import HANDSHAKES, JOINS, Strangers
     from common.term import text
     from common.wire import orders, records
     from common.wire.link import HANDSHAKE_S, Closed, ServerLink, State, Upgrade
@@ -97,12 +97,14 @@ ARRIVALS_S: Final = 0.05
 """How often arrivals are told at most: where hundreds come at once, each of them alone would cost a
 frame to every member."""
 ACCEPTS_PER_TURN: Final = 16
+KNOCK_AGAIN_S: Final = 0.05
 STRANGERS_PER_TURN: Final = 4
 """Handshakes, which cost the most of all we do: members wait for no more of them than these."""
 READS_PER_TURN: Final = 8
 """How often we look for more to read before we send what came in."""
 ACCEPT_PAUSE_S: Final = 0.5
 STOP_S: Final = 2.0
+TOO_MANY: Final = "no JOIN in time: others wait"
 SHUTTING_DOWN: Final = "The relay is shutting down."
 RETRY_DISK_S: Final = 2.0
 LATE_S: Final = 1.0
@@ -113,12 +115,13 @@ ORDERS_LOOK_S: Final = 60.0
 CLAIMS_SHOWN: Final = 100
 """Of a header that cannot be read, which a guest may have written, its end is shown."""
 SPARE_FILES: Final = 64
-"""Descriptors for what is no member: listeners, selectors, the stored log, strangers."""
+"""Descriptors for what is no connection: listeners, selectors, the stored log."""
 CONSOLE_ROWS: Final = 1_000
 LOG_BYTES: Final = 10 * 1024 * 1024
 LOGS_KEPT: Final = 5
 LOG_WAITING: Final = 10_000
 UNIX: Final = "unix:"
+
 
 _COUNTED: Final = (Kind.MESSAGE, Kind.CARD, Kind.COMMAND)
 """What the rate of messages counts."""
@@ -156,11 +159,11 @@ class Conn:
     """
 
     __slots__ = (
+        "_due_s",
         "_hello",
         "_in_bytes",
         "_in_messages",
-        "_is_pending",
-        "_join_by_s",
+        "_is_waiting",
         "_loop",
         "_replies",
         "_replies_at",
@@ -185,8 +188,9 @@ class Conn:
         self.timer_s: float | None = None
         self.mask = 0
         self._hello: Hello | None = None
-        self._is_pending = False
-        self._join_by_s: float | None = None
+        # When a request that waits is looked at again, or JOIN must have come.
+        self._due_s: float | None = None
+        self._is_waiting = False
         # The answer to JOIN, and the position of the log that it tells of.
         self._replies: list[bytes] = []
         self._replies_at = 0
@@ -207,7 +211,8 @@ class Conn:
         events: list[Upgrade | Sent | Closed] = []
         try:
             events = link.receive(data, now)
-            self._in_bytes.take(max(len(data), (link.frames - frames) * FRAME_COST_BYTES), now)
+            frames = link.frames - frames
+            self._in_bytes.take(max(len(data), frames * FRAME_COST_BYTES), now)
             self._on_events(events, now)
         except Refused as refused:
             self.end(refused.status, refused.text, now)
@@ -268,20 +273,28 @@ class Conn:
     # --- The handshake.
 
     def _on_upgrade(self, upgrade: Upgrade, now: float) -> None:
-        server, link = self._loop.server, self.pipe.link
         if upgrade.x_forwarded_for or upgrade.forwarded:
             self._find_guest(upgrade)
-        status = server.gate.knock(self.network, offers_us=upgrade.offers_us, now=now)
+        self._knock(now, offers_us=upgrade.offers_us)
+
+    def _knock(self, now: float, *, offers_us: bool) -> None:
+        """Answer a request, or let it wait for those of its network who are about to join."""
+        server, link = self._loop.server, self.pipe.link
+        status = server.gate.knock(self.network, offers_us=offers_us, now=now)
+        self._is_waiting = status is None and not server.strangers.may_admit(self.network, now)
+        if self._is_waiting:
+            self._due_s = now + KNOCK_AGAIN_S
+            return
+        self._due_s = None
         if status is None:
             status = self._open(now)
         if status is not None:
             link.refuse(status, now, retry_after_s=60 if status == 429 else 0)
             server.reject(self.address, status)
         elif link.accept(now):
-            self._is_pending = True
-            self._join_by_s = now + HANDSHAKE_S
+            self._due_s = now + HANDSHAKE_S
+            server.strangers.admitted(self, self.network, now)
         else:
-            server.gate.settled()
             server.reject(self.address, 400)
 
     def _find_guest(self, upgrade: Upgrade) -> None:
@@ -337,9 +350,9 @@ class Conn:
         else:
             replies = room.resume(seat, self, card, join, now, at_ms)
         # At once: whatever breaks from here on, the end of this connection leaves the seat.
-        self.seat, self._hello = seat, None
+        self.seat, self._hello, self._due_s = seat, None, None
         self._loop.seated(self, room)
-        self._settle()
+        server.strangers.gone(self)
         topic = server.rules.topics.get(room.name, "")
         if topic and join.is_fresh:
             replies.append(records.framed(_notice(operators.topic_of(topic)).encode()))
@@ -354,12 +367,6 @@ class Conn:
             # Banned since the gate was asked, perhaps too early to be found in the room.
             server.leave(seat, Reason.REMOVED, REFUSALS[403])
         server.wake(room, can_wait=True)
-
-    def _settle(self) -> None:
-        self._join_by_s = None
-        if self._is_pending:
-            self._is_pending = False
-            self._loop.server.gate.settled()
 
     # --- Out.
 
@@ -447,7 +454,7 @@ class Conn:
         if self.seat is not None and self.pipe.unsent:
             stalled = self.seat.cursor.oldest_s + OUTBOUND_S + 0.001
         first = self.pipe.link.deadline()
-        for at in (self._join_by_s, self.wait_s, stalled):
+        for at in (self._due_s, self.wait_s, stalled):
             if at is not None and (first is None or at < first):
                 first = at
         return first
@@ -463,8 +470,15 @@ class Conn:
             self.pipe.link.rest(now)
         for closed in self.pipe.link.tick(now):
             self.closed(closed, now)
-        if self._join_by_s is not None and self._join_by_s <= now:
-            self.end(408, "no JOIN in time", now)
+        if self._due_s is not None and self._due_s <= now:
+            if not self._is_waiting:
+                self.end(408, "no JOIN in time", now)
+                return
+            try:
+                self._knock(now, offers_us=True)
+            except Exception:
+                log.exception(FAULT, self.address)
+                self.pipe.link.abandon()
 
     # --- The end.
 
@@ -478,13 +492,17 @@ class Conn:
         self.closed(Closed(Refused(status, why), why), now)
         self._loop.dirty[self] = None
 
+    def make_way(self) -> None:
+        """End soon, unless it is through meanwhile: others come in; called from any thread."""
+        self._loop.end_stranger(self)
+
     def closed(self, closed: Closed, now: float) -> None:
         """Leave the seat to its GRACE; the socket stays until the link is closed."""
-        joining, server = self._is_pending, self._loop.server
-        self._settle()
+        is_joining, server = self._due_s is not None, self._loop.server
+        self._due_s = None
         seat, self.seat = self.seat, None
         if seat is None:
-            if joining and closed.refused is not None:
+            if is_joining and closed.refused is not None:
                 server.reject(self.address, closed.refused.status)
             return
         self._loop.unseated(self, seat.room)
@@ -582,7 +600,7 @@ class Loop:
         self._graces: list[tuple[float, int, Seat]] = []
         self._order = itertools.count()
         self._tell_at_s = 0.0
-        self._told: queue.SimpleQueue[Notice | tuple[Conn, Answer]] = queue.SimpleQueue()
+        self._told: queue.SimpleQueue[Notice | Conn | tuple[Conn, Answer]] = queue.SimpleQueue()
 
     # --- From any thread.
 
@@ -601,6 +619,11 @@ class Loop:
         self._told.put((conn, Answer(order, status, row)))
         self.on_wake()
 
+    def end_stranger(self, conn: Conn) -> None:
+        """End a connection that is in no room yet, if it is still so by then."""
+        self._told.put(conn)
+        self.on_wake()
+
     # --- Connections.
 
     def admit(self, pipe: Pipe[ServerLink], address: str, network: str, now: float) -> Conn:
@@ -609,6 +632,7 @@ class Loop:
         self.conns.add(conn)
         self.dirty[conn] = None
         self._watch(conn)
+        self.server.strangers.arrived(conn, network, now)
         return conn
 
     def ready(self, conn: Conn, mask: int, now: float) -> None:
@@ -650,6 +674,7 @@ class Loop:
         conn.closed(Closed(None, "connection lost"), now)
         self.conns.discard(conn)
         self.dirty.pop(conn, None)
+        self.server.strangers.gone(conn)
         if conn.mask:
             self.on_watch(conn, 0)
         conn.pipe.sock.close()
@@ -670,7 +695,7 @@ class Loop:
         """Do what is due, and send what is ready."""
         self._tick(now)
         while not self._told.empty():
-            self._pass_on(self._told.get_nowait())
+            self._pass_on(self._told.get_nowait(), now)
         self.flush(now)
 
     def _tick(self, now: float) -> None:
@@ -697,7 +722,14 @@ class Loop:
         while self.entered:
             self.grown.add(self.entered.pop())
 
-    def _pass_on(self, told: Notice | tuple[Conn, Answer]) -> None:
+    def _pass_on(self, told: Notice | Conn | tuple[Conn, Answer], now: float) -> None:
+        if isinstance(told, Conn):
+            if told in self.conns and told.seat is None and not self.server.strangers.has(told):
+                told.end(408, TOO_MANY, now)
+                told.flush(now)
+                # Whoever does not read must not keep the descriptor.
+                told.pipe.link.abandon()
+            return
         if not isinstance(told, Notice):
             conn, answer = told
             if conn.seat is not None and conn.seat.holder is conn:
@@ -833,6 +865,7 @@ class LoopThread:
     def _read_all(self) -> None:
         """Wait for input and take it, with what comes meanwhile: a flush costs as much for less."""
         wait_s, strangers, loop = self._timeout_s(), 0, self._loop
+        knocked: set[socket.socket] = set()
         for _ in range(READS_PER_TURN):
             ready = self._selector.select(wait_s)
             for key, mask in ready:
@@ -845,11 +878,15 @@ class LoopThread:
                 elif key.fileobj is self._wake_out:
                     with contextlib.suppress(BlockingIOError):
                         self._wake_out.recv(4096)
-                else:
-                    self._accept(key.fileobj, now)
+                elif isinstance(key.fileobj, socket.socket):
+                    knocked.add(key.fileobj)
             if not ready or not loop.grown:
-                return
+                break
             wait_s = 0.0
+        # Strangers whom we kept waiting must not be taken for those who keep us waiting.
+        count = 1 if strangers > STRANGERS_PER_TURN else ACCEPTS_PER_TURN
+        for listener in knocked:
+            self._accept(listener, count, time.monotonic())
 
     def _timeout_s(self) -> float | None:
         others = (self._loop.deadline(), self._accept_at_s, self._stop_by_s)
@@ -890,10 +927,8 @@ class LoopThread:
             with contextlib.suppress(KeyError):
                 self._selector.unregister(listener)
 
-    def _accept(self, listener: object, now: float) -> None:
-        if not isinstance(listener, socket.socket):
-            raise LocalProtocolError("a selector key that is nothing of ours")
-        for _ in range(ACCEPTS_PER_TURN):
+    def _accept(self, listener: socket.socket, count: int, now: float) -> None:
+        for _ in range(count):
             try:
                 sock, peer = listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionError):
@@ -901,8 +936,10 @@ class LoopThread:
             except OSError as problem:
                 if problem.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
                     self._server.row(f"Accepting failed: {problem.strerror}.")
-                # Out of descriptors: the backlog waits, and those inside are served meanwhile.
-                self._pause_accepting(now + ACCEPT_PAUSE_S)
+                # Out of descriptors: a stranger makes way in this turn. If there is none, the
+                # backlog waits, and those inside are served meanwhile.
+                made_way = self._server.strangers.make_way()
+                self._pause_accepting(now if made_way else now + ACCEPT_PAUSE_S)
                 return
             sock.setblocking(False)
             with contextlib.suppress(OSError):
@@ -914,7 +951,11 @@ class LoopThread:
 
 
 class StoreWriter:
-    """The one thread that writes the stored log, and then lets the loops show it."""
+    """The one thread that writes the stored log, and then lets the loops show it.
+
+    Attributes:
+        store: the file.
+    """
 
     def __init__(self, server: Server, directory: Path) -> None:
         """Open the log.
@@ -924,7 +965,7 @@ class StoreWriter:
         """
         self._server = server
         self._has_work = threading.Event()
-        self._store = Store(directory, self._has_work.set)
+        self.store = Store(directory, self._has_work.set)
         self._logs: dict[Room, StoredLog] = {}
         self._stopping = threading.Event()
         self._thread = _thread("writer", self._run, server)
@@ -936,9 +977,9 @@ class StoreWriter:
             FileError: if the file is damaged.
         """
         found: list[tuple[Room, list[Seat]]] = []
-        for stored in self._store.load(now):
+        for stored in self.store.load(now):
             if not stored.cards or not stored.hashes:
-                self._store.remove(stored.log)
+                self.store.remove(stored.log)
                 continue
             room = self._add(stored.name, stored.log)
             try:
@@ -949,7 +990,7 @@ class StoreWriter:
 
     def make_room(self, name: str, log_id: bytes) -> Room:
         """Return a new room whose log is stored."""
-        return self._add(name, self._store.add(name, log_id))
+        return self._add(name, self.store.add(name, log_id))
 
     def _add(self, name: str, stored: StoredLog) -> Room:
         room = self._server.make_room_over(name, stored)
@@ -964,12 +1005,12 @@ class StoreWriter:
 
     def forget(self, room: Room) -> None:
         """Remove a room that all members have left."""
-        self._store.remove(self._logs.pop(room))
+        self.store.remove(self._logs.pop(room))
 
     @property
     def is_backlogged(self) -> bool:
         """Whether so much waits for the disk that nothing more should be taken in."""
-        return self._store.is_backlogged
+        return self.store.is_backlogged
 
     def start(self) -> None:
         """Start writing."""
@@ -981,7 +1022,7 @@ class StoreWriter:
         self._has_work.set()
         self._thread.join(STOP_S)
         if not self._thread.is_alive():  # else the disk hangs, and so would we
-            self._store.close()
+            self.store.close()
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -1000,7 +1041,7 @@ class StoreWriter:
         grown: list[StoredLog] | None = None
         while grown is None:
             try:
-                grown = self._store.commit()
+                grown = self.store.commit()
             except FileError as problem:
                 self._server.worry(f"{problem} What you send waits until it can be.")
                 if self._stopping.wait(RETRY_DISK_S):
@@ -1198,6 +1239,7 @@ class Server:
             also_judge=also_judge,
             rules=self.rules,
         )
+        self.strangers = Strangers[Conn](threading.Lock(), Conn.make_way)
         data = Path(settings.data) if settings.data is not None else None
         self.orders = Orders(self, RulesFile(data / "rules") if data is not None else None, on_stop)
         self._writer = StoreWriter(self, data) if data is not None else None
@@ -1207,6 +1249,9 @@ class Server:
             for room, seats in self._writer.restore(now()):
                 self.gate.restore(room, seats)
                 self.loops[0].expect(seats)
+            store = self._writer.store
+            self.gate.remember(store.seen(REPLAYS_KEPT))
+            self.gate.on_new = functools.partial(store.saw, kept=REPLAYS_KEPT)
 
     def start(self) -> None:
         """Start serving."""
@@ -1862,9 +1907,10 @@ def raise_file_limit(settings: config.ServerConfig) -> str:
         import resource
     except ImportError:  # Windows has no such limit
         return ""
-    wanted = settings.room_size * max(1, settings.rooms) + MAX_PENDING + SPARE_FILES
+    wanted = settings.room_size * max(1, settings.rooms) + SPARE_FILES
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    most = wanted + HANDSHAKES + JOINS  # who make way for members where there is less
+    allowed = most if hard == resource.RLIM_INFINITY else min(most, hard)
     if soft != resource.RLIM_INFINITY and soft < allowed:
         with contextlib.suppress(ValueError, OSError):  # macOS has a lower limit than it names
             resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
@@ -1874,7 +1920,7 @@ def raise_file_limit(settings: config.ServerConfig) -> str:
     is_default = (settings.room_size, settings.rooms) == (default.room_size, default.rooms)
     if soft == resource.RLIM_INFINITY or soft >= wanted or is_default:
         return ""
-    holds = max(0, soft - MAX_PENDING - SPARE_FILES)
+    holds = max(0, soft - SPARE_FILES)
     return (
         f"Only {holds} connections at a time: the system allows {soft} open files, and "
         f"--rooms and --room-size ask for {wanted}. Raise the limit with ulimit -n."

@@ -50,6 +50,7 @@ CREATE TABLE members (
 PRAGMA user_version = 1;
 """
 _VERSION = 1
+_SEEN = "CREATE TABLE IF NOT EXISTS seen (number INTEGER PRIMARY KEY, ephemeral BLOB NOT NULL)"
 
 _Statement = tuple[str, tuple[object, ...]]
 _CHECKPOINT = "-- checkpoint"
@@ -66,10 +67,11 @@ class _Unit(NamedTuple):
     """Statements that are one: a crash keeps them all or none.
 
     Attributes:
+        log: whose they are, if they are of one.
         position: of the log, may be shown once they are committed.
     """
 
-    log: StoredLog
+    log: StoredLog | None
     position: int
     statements: tuple[_Statement, ...]
 
@@ -144,6 +146,7 @@ class Store:
             db.execute("PRAGMA synchronous = FULL")
             if not _version(db):
                 db.executescript(f"BEGIN; {_SCHEMA} COMMIT;")
+            db.execute(_SEEN)
         except BaseException:
             db.close()
             raise
@@ -229,9 +232,29 @@ class Store:
             log.remove_mail(number)
         return StoredRoom(name, log, hashes, cards, last)
 
+    # --- Who knocked.
+
+    def saw(self, ephemeral: bytes, kept: int) -> None:
+        """Note by what a message 1 is known (PROTOCOL.md 3.1); of those before, `kept` stay."""
+        note = "INSERT INTO seen (ephemeral) VALUES (?)"
+        forget = "DELETE FROM seen WHERE number <= (SELECT max(number) FROM seen) - ?"
+        self.put(None, 0, (note, (ephemeral,)), (forget, (kept,)))
+
+    def seen(self, kept: int) -> list[bytes]:
+        """Return the last that were noted, the oldest first.
+
+        Raises:
+            FileError: if the file is damaged.
+        """
+        query = "SELECT ephemeral FROM seen ORDER BY number DESC LIMIT ?"
+        try:
+            return [ephemeral for (ephemeral,) in self._db.execute(query, (kept,))][::-1]
+        except sqlite3.Error as problem:
+            raise self._unusable(problem) from None
+
     # --- Writing.
 
-    def put(self, log: StoredLog, position: int, *statements: _Statement) -> None:
+    def put(self, log: StoredLog | None, position: int, *statements: _Statement) -> None:
         """Queue statements that a crash must keep together."""
         self._queue.append(_Unit(log, position, statements))
         self._wake()
@@ -264,9 +287,11 @@ class Store:
             with contextlib.suppress(sqlite3.Error):
                 self._db.execute("ROLLBACK")
             raise FileError(f"The log {self._path} cannot be written: {problem}.") from None
-        grown = {id(unit.log): unit.log for unit in self._batch}
+        grown: dict[int, StoredLog] = {}
         for unit in self._batch:
-            unit.log.to_show = max(unit.log.to_show, unit.position)
+            if unit.log is not None:
+                grown[id(unit.log)] = unit.log
+                unit.log.to_show = max(unit.log.to_show, unit.position)
         self._batch.clear()
         self._checkpoint()
         if self._queue:

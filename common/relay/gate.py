@@ -19,7 +19,6 @@ THROTTLE_S: Final = 60.0
 THROTTLED_NETWORKS: Final = 65_536
 """Networks whose failures are remembered; the oldest go first, so memory is bounded."""
 REPLAYS_KEPT: Final = 65_536
-MAX_PENDING: Final = 64
 DEPARTED_KEPT: Final = 1_000
 """Who has left and can still be banned by name; the oldest are forgotten first."""
 
@@ -28,6 +27,7 @@ REFUSALS: Final = {
     401: "wrong KEY or password",
     403: "removed by the operator",
     404: "no such room",
+    408: "timed out",
     409: "that name is in use",
     423: "the room is locked",
     426: "not a termchat.v1 client",
@@ -72,8 +72,9 @@ class Gate:
         self._failures: OrderedDict[str, list[float]] = OrderedDict()
         self._ephemerals: OrderedDict[bytes, None] = OrderedDict()
         self._departed: OrderedDict[str, Known] = OrderedDict()
-        self._pending = 0
         self.is_closing = False
+        self.on_new: Callable[[bytes], None] = lambda _: None
+        """Told the key of each message 1 that decrypts, and was not seen before."""
 
     # --- Before the name is known.
 
@@ -88,7 +89,7 @@ class Gate:
                     failures.pop(0)
                 if len(failures) >= THROTTLE_FAILURES:
                     return 429
-            return 503 if self._pending >= MAX_PENDING or self.is_closing else None
+            return 503 if self.is_closing else None
 
     def failed(self, network: str, now: float) -> None:
         """Note an answer of 401."""
@@ -100,6 +101,11 @@ class Gate:
             if len(self._failures) > THROTTLED_NETWORKS:
                 self._failures.popitem(last=False)
 
+    def remember(self, ephemerals: Iterable[bytes]) -> None:
+        """Take up what the relay before us had seen, the oldest first."""
+        with self._lock:
+            self._ephemerals.update(dict.fromkeys(ephemerals))
+
     def is_replay(self, ephemeral: bytes) -> bool:
         """Tell whether a message 1 that decrypted had this key before; remember it."""
         with self._lock:
@@ -108,22 +114,15 @@ class Gate:
             self._ephemerals[ephemeral] = None
             if len(self._ephemerals) > REPLAYS_KEPT:
                 self._ephemerals.popitem(last=False)
-            return False
+        self.on_new(ephemeral)
+        return False
 
     # --- From HELLO to a seat, and out of it.
 
     def admit(self, hello: Hello) -> int | None:
-        """Judge a HELLO: 403 to 507, or None for a 101, which is pending until `settled`."""
+        """Judge a HELLO: 403 to 507, or None for a 101."""
         with self._lock:
-            status = self._judge(hello)
-            if status is None:
-                self._pending += 1
-            return status
-
-    def settled(self) -> None:
-        """Note that a connection with a 101 has joined, or ended."""
-        with self._lock:
-            self._pending -= 1
+            return self._judge(hello)
 
     def _judge(self, hello: Hello) -> int | None:
         held = self._held.get(names.key(hello.username))

@@ -80,7 +80,7 @@ READ_BYTES = 256 * 1024
 SENDERS = 10
 WINDOW = 512
 IN_FLIGHT = 32
-"""Handshakes under way at once; the relay allows 64 without a JOIN."""
+"""Handshakes under way at once; the relay allows 32 of an address without a JOIN."""
 STORM = 440
 """Who join at once: two crowds, one of which is lost and still held, and 100 who talk fit."""
 WARM_MESSAGES = 200

@@ -8,13 +8,15 @@ from unittest import mock
 
 import pytest
 
+import server
 from common.crypto import card as cards
 from common.crypto import ticket
 from common.crypto.card import Card
 from common.crypto.identity import Identity
 from common.crypto.primitives import CardKey
 from common.member.conversation import Phase
-from common.relay.gate import MAX_PENDING, THROTTLE_FAILURES
+from common.relay.gate import THROTTLE_FAILURES
+from common.relay.strangers import HANDSHAKES_OF_A_NETWORK, JOINS_OF_A_NETWORK, PATIENCE_S
 from common.wire import records
 from common.wire.link import ClientLink, Closed, Opened, ServerLink, State
 from common.wire.pipe import Pipe
@@ -61,6 +63,7 @@ class Raw:
         psk: bytes | None = None,
         room: str = "",
         head: bytes | None = None,
+        network: str = "eve",
         capacity: int = 1 << 20,
     ) -> None:
         self.world = world
@@ -70,7 +73,7 @@ class Raw:
         key = world.relay.key.public
         self.link = ClientLink(URL, key, psk or world.psk, self.hello, world.now)
         self.pipe = Pipe(Sock(self.down, self.up), self.link)
-        self.conn = world.relay.accept(Sock(self.up, self.down), "eve")
+        self.conn = world.relay.accept(Sock(self.up, self.down), network)
         own = b"".join(self.link.outgoing())
         self.request = own if head is None else head
         self.up.flying += self.request
@@ -163,7 +166,6 @@ class TestJoin:
         assert eve.got == []
         # Nothing of it is left: the name is free, and nobody saw it.
         assert sorted(world.relay.server.gate._held) == NAMES
-        assert world.relay.server.gate._pending == 0
         assert world.room._log.room_seq == 2
 
     def test_without_valid_auth(self, world: World) -> None:
@@ -239,15 +241,65 @@ class TestRequests:
         world.now += 60
         assert Raw(world).status is None
 
-    def test_no_more_than_64_without_a_join(self, world: World) -> None:
-        waiting = [Raw(world, f"u{n}") for n in range(MAX_PENDING)]
-        assert Raw(world).status == 503
-        waiting[0].join()
-        waiting[1].up.cut()
-        waiting[1].flow()
-        assert Raw(world).status is None
-        assert Raw(world, "mal").status is None
-        assert Raw(world, "zed").status == 503
+    def test_who_says_nothing_makes_way_for_others_of_its_network(self, world: World) -> None:
+        silent = [Raw(world, head=b"") for _ in range(HANDSHAKES_OF_A_NETWORK)]
+        eve = Raw(world).join()
+        assert eve.status is None
+        assert [raw.down.is_ended for raw in silent] == [True] + [False] * 31
+        silent[0].flow()
+        assert silent[0].closed == [Closed(None, "connection lost")]
+
+    def test_who_never_joins_makes_way_a_moment_later(self, world: World) -> None:
+        waiting = [Raw(world, f"u{n}") for n in range(JOINS_OF_A_NETWORK)]
+        eve = Raw(world)
+        assert eve.link.state is State.CONNECTING
+        world.now += PATIENCE_S
+        eve.flow()
+        assert eve.join().got
+        waiting[0].flow()
+        assert waiting[0].status == 408
+        for raw in waiting[1:3]:
+            assert raw.join().got
+
+    def test_who_joins_makes_way_at_once(self, world: World) -> None:
+        waiting = [Raw(world, f"u{n}") for n in range(JOINS_OF_A_NETWORK)]
+        later = [Raw(world, f"v{n}") for n in range(3)]
+        for raw in waiting[:3]:
+            raw.join()
+        world.now += server.KNOCK_AGAIN_S
+        for raw in later:
+            raw.flow()
+            assert raw.join().status is None
+        assert not any(raw.closed for raw in waiting)
+
+    def test_a_request_that_waits_is_still_bound_to_its_time(self, world: World) -> None:
+        for n in range(JOINS_OF_A_NETWORK):
+            Raw(world, f"u{n}")
+        eve = Raw(world)
+        eve.up.flying += b"early"
+        eve.flow()
+        assert eve.down.is_ended
+        assert eve.closed == [Closed(None, "connection lost")]
+
+    @pytest.mark.parametrize("in_their_way", [0, HANDSHAKES_OF_A_NETWORK])
+    def test_fifty_behind_one_address_come_back_at_once(self, in_their_way: int) -> None:
+        names = [f"u{n:02}" for n in range(50)]
+        with World(names, [Identity.generate() for _ in names], network="192.0.2.1") as world:
+            for _ in range(in_their_way):
+                Raw(world, head=b"", network="192.0.2.1")
+            began_s = world.now
+            world.settle()
+            assert world.now - began_s < 5
+            world.check()
+            for person in world.people:
+                person.notice()
+            for connection in world.connections:
+                connection.up.cut()
+            world.wait(1)
+            began_s = world.now
+            world.settle()
+            assert world.now - began_s < 5
+            world.check()
 
     def test_a_request_that_never_ends(self, world: World) -> None:
         eve = Raw(world, head=b"GET / HTTP/1.1\r\n")

@@ -181,7 +181,7 @@ class Connection:
         self.up, self.down = Wire(world.capacity), Wire(world.capacity)
         self.server_sock = Sock(self.up, self.down)
         person.uplink.attach(Sock(self.down, self.up), world.now)
-        self.conn = world.relay.accept(self.server_sock, person.name)
+        self.conn = world.relay.accept(self.server_sock, world.network or person.name)
 
 
 class Person:
@@ -354,8 +354,11 @@ class World:
         grace_s: float = 120.0,
         capacity: int = 1 << 20,
         secret: bytes | None = None,
+        network: str = "",
     ) -> None:
         self.now = START_S
+        self.network = network
+        """Where all come from; "" if each is elsewhere."""
         self.capacity = capacity
         self.secret = secret
         self.psk = secrets.token_bytes(32)

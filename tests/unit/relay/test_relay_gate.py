@@ -13,7 +13,6 @@ from common.crypto.card import Card
 from common.errors import ProtocolError, Refused
 from common.relay import gate as gates
 from common.relay.gate import (
-    MAX_PENDING,
     REPLAYS_KEPT,
     THROTTLE_FAILURES,
     THROTTLE_S,
@@ -90,8 +89,8 @@ def _fail(house: House, _: Seat) -> None:
         house.gate.failed(NETWORK, T)
 
 
-def _pend(house: House, _: Seat) -> None:
-    house.gate._pending = MAX_PENDING
+def _close(house: House, _: Seat) -> None:
+    house.gate.is_closing = True
 
 
 def _ban(house: House, _: Seat) -> None:
@@ -134,7 +133,7 @@ def test_what_is_judged_before_the_hello() -> None:
     gate = house.gate
     assert gate.knock(NETWORK, offers_us=True, now=T) is None
     # From the last of the table to the first, each beats those that hold already.
-    _pend(house, ace)
+    _close(house, ace)
     assert gate.knock(NETWORK, offers_us=True, now=T) == 503
     _fail(house, ace)
     assert gate.knock(NETWORK, offers_us=True, now=T) == 429
@@ -154,12 +153,6 @@ def test_a_hello_is_judged_in_the_order_of_the_table() -> None:
         with pytest.raises(Refused) as caught:
             house.take(stranger, is_fresh=True)
         assert caught.value.status == case.status
-
-
-def test_shutting_down() -> None:
-    gate = House().gate
-    gate.is_closing = True
-    assert gate.knock(NETWORK, offers_us=True, now=T) == 503
 
 
 class TestThrottling:
@@ -213,22 +206,16 @@ class TestReplays:
         assert [gate.is_replay(bytes([n])) for n in (2, 3, 4)] == [True] * 3
         assert len(gate._ephemerals) == 3
 
-
-class TestPending:
-    def test_64_have_a_101_and_no_join(self) -> None:
-        gate = House(room_size=1_000).gate
-        for n in range(MAX_PENDING):
-            assert gate.knock(NETWORK, offers_us=True, now=T) is None
-            assert gate.admit(knocks(f"u{n}")) is None
-        assert gate.knock(NETWORK, offers_us=True, now=T) == 503
-        gate.settled()
-        assert gate.knock(NETWORK, offers_us=True, now=T) is None
-
-    def test_one_that_is_refused_is_not_pending(self) -> None:
-        house = House()
-        house.enter("ace")
-        assert house.gate.admit(knocks("ace", who="eve")) == 409
-        assert house.gate._pending == 0
+    def test_what_a_relay_before_us_saw(self) -> None:
+        gate = House().gate
+        seen: list[bytes] = []
+        gate.on_new = seen.append
+        gate.remember([b"a" * 32, b"b" * 32])
+        assert gate.is_replay(b"a" * 32)
+        assert not gate.is_replay(b"c" * 32)
+        assert gate.is_replay(b"c" * 32)
+        # What is known by now need not be kept again.
+        assert seen == [b"c" * 32]
 
 
 class TestNames:

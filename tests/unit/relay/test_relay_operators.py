@@ -98,10 +98,7 @@ class Relay:
 
     def knock(self, name: str, room: str = "", *, who: str = "") -> int | None:
         public = identity(who or name).public
-        status = self.gate.admit(Hello(secrets.token_bytes(16), public, room, name))
-        if status is None:
-            self.gate.settled()
-        return status
+        return self.gate.admit(Hello(secrets.token_bytes(16), public, room, name))
 
 
 def shown(name: str) -> str:

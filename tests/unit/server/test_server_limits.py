@@ -46,7 +46,7 @@ def test_what_cannot_be_held_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     limits = Limits(monkeypatch, 256, 4_096)
     told = server.raise_file_limit(ServerConfig(rooms=50, room_size=100))
     assert limits.now == (4_096, 4_096)
-    assert told.startswith("Only 3968 connections at a time: the system allows 4096 open files")
+    assert told.startswith("Only 4032 connections at a time: the system allows 4096 open files")
     assert server.raise_file_limit(ServerConfig()) == ""
 
 
