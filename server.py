@@ -50,9 +50,8 @@ try:
     )
     from common.log.memory import MemoryLog
     from common.log.sqlite import Store, StoredLog
-    from common.relay import addresses, operators
+    from common.relay import addresses, limits, operators
     from common.relay.gate import REFUSALS, REPLAYS_KEPT, Gate
-    from common.relay.limits import FRAME_COST_BYTES, INBOUND_BURST_S, OUTBOUND_S, Bucket
     from common.relay.operators import Giver, Notice, Operators, Outcome
     from common.relay.room import Room, Seat
     from common.relay.rules import Rules, RulesFile
@@ -123,10 +122,6 @@ LOG_WAITING: Final = 10_000
 UNIX: Final = "unix:"
 
 
-_COUNTED: Final = (Kind.MESSAGE, Kind.CARD, Kind.COMMAND)
-"""What the rate of messages counts."""
-
-
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
@@ -162,7 +157,7 @@ class Conn:
         "_due_s",
         "_hello",
         "_in_bytes",
-        "_in_messages",
+        "_in_records",
         "_is_waiting",
         "_loop",
         "_replies",
@@ -194,10 +189,10 @@ class Conn:
         # The answer to JOIN, and the position of the log that it tells of.
         self._replies: list[bytes] = []
         self._replies_at = 0
-        limits = loop.server.settings
-        rate = limits.inbound_bytes_s
-        self._in_bytes = Bucket(rate, rate * INBOUND_BURST_S, now)
-        self._in_messages = Bucket(limits.rate, limits.burst, now)
+        may = loop.server.settings
+        rate = may.inbound_bytes_s
+        self._in_bytes = limits.Bucket(rate, rate * limits.INBOUND_BURST_S, now)
+        self._in_records = limits.Records(may.rate, may.burst, may.room_size, now)
 
     # --- In.
 
@@ -212,7 +207,7 @@ class Conn:
         try:
             events = link.receive(data, now)
             frames = link.frames - frames
-            self._in_bytes.take(max(len(data), frames * FRAME_COST_BYTES), now)
+            self._in_bytes.take(max(len(data), frames * limits.FRAME_COST_BYTES), now)
             self._on_events(events, now)
         except Refused as refused:
             self.end(refused.status, refused.text, now)
@@ -230,7 +225,7 @@ class Conn:
         self._pace(now)
 
     def _pace(self, now: float) -> None:
-        ready_s = max(self._in_bytes.ready_s(), self._in_messages.ready_s())
+        ready_s = max(self._in_bytes.ready_s(), self._in_records.ready_s())
         if self._loop.server.is_backlogged and self.seat is not None:
             ready_s = max(ready_s, now + BACKLOG_S)
         self.wait_s = ready_s if ready_s > now else None
@@ -252,8 +247,10 @@ class Conn:
                     self.closed(event, now)
 
     def _on_record(self, seat: Seat, record: Sent, now: float, at_ms: int) -> None:
-        if record.kind in _COUNTED:
-            self._in_messages.take(1, now)
+        if record.kind in limits.RECORDS:
+            self._in_records.said(now)
+        elif record.kind is Kind.SENDER_KEY:
+            self._in_records.gave_key(record.to, now)
         if record.kind is Kind.COMMAND:
             self._on_command(seat, Command.decode(record.body))
             return
@@ -351,6 +348,8 @@ class Conn:
             replies = room.resume(seat, self, card, join, now, at_ms)
         # At once: whatever breaks from here on, the end of this connection leaves the seat.
         self.seat, self._hello, self._due_s = seat, None, None
+        # Whoever comes back, or begins anew, has spent what it has spent.
+        self._in_records = seat.spent = (replaced or seat).spent or self._in_records
         self._loop.seated(self, room)
         server.strangers.gone(self)
         topic = server.rules.topics.get(room.name, "")
@@ -452,7 +451,7 @@ class Conn:
         """Return when `tick` is next wanted."""
         stalled = None
         if self.seat is not None and self.pipe.unsent:
-            stalled = self.seat.cursor.oldest_s + OUTBOUND_S + 0.001
+            stalled = self.seat.cursor.oldest_s + limits.OUTBOUND_S + 0.001
         first = self.pipe.link.deadline()
         for at in (self._due_s, self.wait_s, stalled):
             if at is not None and (first is None or at < first):

@@ -144,9 +144,9 @@ class MemoryLog:
         """Append the next room record, after its length; the transcript hash is `h` then."""
         self._append(None, self._room, frame, now, h)
 
-    def append_mail(self, record: Delivered, now: float) -> None:
+    def append_mail(self, record: Delivered, now: float, *, is_delivered: bool = True) -> None:
         """Append mail to its recipient's stream, if it has one, and its echo to the sender's."""
-        if record.to in self._mail:
+        if is_delivered and record.to in self._mail:
             to = self._mail_of(record.to)
             self._append(record.to, to, _frame(record, to.last, record.body), now)
         own = self._mail_of(record.sender)

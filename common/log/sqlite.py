@@ -371,9 +371,9 @@ class StoredLog(MemoryLog):
         super().append(frame, h, now)
         self._put()
 
-    def append_mail(self, record: Delivered, now: float) -> None:
+    def append_mail(self, record: Delivered, now: float, *, is_delivered: bool = True) -> None:
         """Append mail and its echo: with one and not the other, it would be said again."""
-        super().append_mail(record, now)
+        super().append_mail(record, now, is_delivered=is_delivered)
         self._put()
 
     def close_mail(self, number: MemberId) -> None:

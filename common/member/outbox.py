@@ -46,11 +46,16 @@ Peers = Mapping[MemberId, Peer]
 
 @dataclass(slots=True)
 class _Chain:
-    """A send chain and who holds it."""
+    """A send chain and who holds it.
+
+    Attributes:
+        has_unused_keys: whether somebody was given it since a message was last sealed on it.
+    """
 
     chain: SendChain
     born_s: float
     holders: set[MemberId] = field(default_factory=set)
+    has_unused_keys: bool = False
 
 
 class _Unechoed(NamedTuple):
@@ -360,7 +365,7 @@ class Outbox:
         """Drop every chain this member holds, and report what still waits for it."""
         for dest, chain in list(self._session.chains.items()):
             if peer.number in chain.holders:
-                del self._session.chains[dest]
+                self._end_chain(dest)
         lines = [line for line in self._lines if line.to is peer]
         self._lines = deque(line for line in self._lines if line.to is not peer)
         return _undelivered(lines)
@@ -368,7 +373,12 @@ class Outbox:
     def _drop_chain(self, chain: _Chain | None) -> None:
         """Seal nothing more on a chain."""
         if chain is not None and self._session.chains.get(chain.chain.dest) is chain:
-            del self._session.chains[chain.chain.dest]
+            self._end_chain(chain.chain.dest)
+
+    def _end_chain(self, dest: bytes) -> None:
+        chain = self._session.chains.pop(dest)
+        # Keys for nothing: the relay counts others in their place like a message.
+        self._tokens -= chain.has_unused_keys
 
     # --- Records out.
 
@@ -436,11 +446,13 @@ class Outbox:
             key = recipients[peer.number] = RecipientKey(peer.card.public)
         body = chain.chain.key_for(key, peer.card.identity, peer.card.session)
         chain.holders.add(peer.number)
+        chain.has_unused_keys = True
         self._send(_Unechoed(Sent(Kind.SENDER_KEY, peer.number, body), chain=chain))
 
     def _send_message(self, chain: _Chain, line: Line, transcript: Transcript) -> None:
         padded = contents.encode(line.content, line.number if line.to else None)
         body = chain.chain.seal(padded, transcript.seq, transcript.h)
+        chain.has_unused_keys = False
         to = line.to.number if line.to else records.RELAY
         line.is_sealed = True
         self._send(_Unechoed(Sent(Kind.MESSAGE, to, body), line, chain))

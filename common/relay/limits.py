@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Final
 
+from common.wire.records import Kind, MemberId
+
 INBOUND_BURST_S: Final = 2.0
 """How many seconds' worth of bytes a connection may send at once."""
 FRAME_COST_BYTES: Final = 1_024
 """What a WebSocket frame costs its sender at least: an empty one, or a ping, makes work too."""
+RECORDS: Final = (Kind.MESSAGE, Kind.CARD, Kind.COMMAND)
+"""What the rate of records counts."""
 OUTBOUND_BYTES: Final = 8 * 1024 * 1024
 OUTBOUND_S: Final = 30.0
 
@@ -30,3 +34,36 @@ class Bucket:
     def ready_s(self) -> float:
         """Return when the debt is paid, on the clock of `now`; if there is none, it was before."""
         return self._full_s - self._burst_s
+
+
+class Records:
+    """How many records a member sends; what it spent outlives its connection.
+
+    Whoever says something needs to give each member at most one SENDER_KEY before: those are free.
+    One more to any of them begins anew, as if something had been said, and is counted like that. So
+    nobody is given more keys by a member than the records that this may send.
+    """
+
+    __slots__ = ("_bucket", "_given", "_most_given")
+
+    def __init__(self, rate: float, burst: float, most_given: int, now: float) -> None:
+        """Be full; `most_given`: members that a room may have."""
+        self._bucket = Bucket(rate, burst, now)
+        self._most_given = most_given
+        self._given: set[MemberId] = set()
+
+    def said(self, now: float) -> None:
+        """Count one of RECORDS."""
+        if self._given:
+            self._given = set()
+        self._bucket.take(1, now)
+
+    def gave_key(self, to: MemberId, now: float) -> None:
+        """Count a SENDER_KEY, if it is more than is needed."""
+        if to in self._given or len(self._given) >= self._most_given:
+            self.said(now)
+        self._given.add(to)
+
+    def ready_s(self) -> float:
+        """Return when the next may be read, on the clock of `now`."""
+        return self._bucket.ready_s()

@@ -14,7 +14,7 @@ from common.crypto.transcript import Transcript
 from common.errors import ProtocolError, Refused
 from common.log.memory import Cursor, MemoryLog
 from common.log.sqlite import StoredRoom
-from common.relay.limits import OUTBOUND_BYTES, OUTBOUND_S
+from common.relay.limits import OUTBOUND_BYTES, OUTBOUND_S, Records
 from common.relay.rules import Rules, until
 from common.wire import records
 from common.wire.records import (
@@ -82,7 +82,8 @@ class Seat:
         is_watched: whether a loop will see whether its GRACE has passed.
         left_at: seq of its own LEAVE, if it asked for one: the last record it is given.
         why: what it is told if it was removed.
-        refused: the chain of which a message was refused on this connection, by whom it went to.
+        refused: the chain of which a message was refused, or a key withheld, by whom it went to.
+        spent: what it has said of what it may, over all connections of the session.
     """
 
     card: Card
@@ -98,6 +99,7 @@ class Seat:
     is_watched: bool = False
     why: str = ""
     refused: dict[MemberId, bytes] = field(default_factory=dict)
+    spent: Records | None = None
 
     @property
     def username(self) -> str:
@@ -131,6 +133,8 @@ class Roster:
     def remove(self, seat: Seat) -> None:
         """Forget a member that has left."""
         del self.seats[seat.number]
+        for other in self.seats.values():
+            other.refused.pop(seat.number, None)
 
     def check(self, seat: Seat, record: Sent, room_seq: Seq) -> None:
         """Check what a seat sends against what it may.
@@ -266,7 +270,6 @@ class Room:
             seat.step(SeatStep.RESUMED)
             seat.holder = holder
             seat.cursor = cursor
-            seat.refused.clear()
             missed_mail = count - (self._log.room_seq - join.room_seq)
             seat.missed = (self._log.room_seq, Seq(join.mail_seq + missed_mail))
             welcome = self._welcome(seat, is_resumed=True, count=count, h=h)
@@ -308,8 +311,7 @@ class Room:
             self._roster.check(seat, record, self._log.room_seq)
             is_hushing = self._rules.is_hushing or seat.refused
             if is_hushing and (why := self._hush(seat, record, now, at_ms)):
-                seat.refused[record.to] = records.message_chain(record.body)
-                return [records.refusal(record, why)]
+                return self._withhold(seat, record, why, now, at_ms)
             if record.kind is Kind.MESSAGE and not record.to:
                 self._append(Kind.MESSAGE, seat.number, record.body, now, at_ms)
                 return []
@@ -356,15 +358,17 @@ class Room:
 
     def _hush(self, seat: Seat, record: Sent, now: float, at_ms: int) -> str:
         """Return why what a member says is refused, or ""; if not, it has spoken."""
-        if record.kind is not Kind.MESSAGE:
+        if record.kind not in (Kind.MESSAGE, Kind.SENDER_KEY):
             return ""
         rules, identity = self._rules, seat.card.identity
         mute = rules.muted.get(identity)
         if mute is not None and at_ms < mute.until_ms:
             return f"You are muted{until(mute.until_ms)}."
-        if seat.refused.get(record.to) == records.message_chain(record.body):
+        if record.kind is Kind.SENDER_KEY:
+            return ""
+        if seat.refused.get(record.to) == records.chain_field(record.body):
             # Its echo would pass for that of the other, if the REFUSAL is lost; others see a gap.
-            return "A line before it was refused."
+            return "What came before it was refused."
         slow_s = rules.slow_s.get(self.name, 0)
         if not slow_s or record.to:
             return ""
@@ -375,6 +379,22 @@ class Room:
             self._spoke_s = {who: at for who, at in self._spoke_s.items() if now < at + slow_s}
         self._spoke_s[identity] = now
         return ""
+
+    def _withhold(
+        self, seat: Seat, record: Sent, why: str, now: float, at_ms: int
+    ) -> list[Delivered]:
+        """Let a message, or a key, of whoever is not heard reach nobody; nor what needs it."""
+        is_key = record.kind is Kind.SENDER_KEY
+        to = records.RELAY if is_key and records.is_room_key(record.body) else record.to
+        if not to or to in self._roster.seats:
+            seat.refused[to] = records.chain_field(record.body)
+        if not is_key:
+            return [records.refusal(record, why)]
+        # It is echoed like one to somebody who has left: a REFUSAL is for what a person said.
+        entry = Delivered(record.kind, seat.number, record.to, Seq(0), at_ms, record.body)
+        self._log.append_mail(entry, now, is_delivered=False)
+        self._count_append()
+        return []
 
     def dropped(self, seat: Seat, holder: object, now: float) -> float | None:
         """Note that a connection ended.

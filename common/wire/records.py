@@ -471,9 +471,14 @@ def leave_reason(body: bytes) -> Reason:
         raise ProtocolError(f"LEAVE for reason {body[0]}") from None
 
 
-def message_chain(body: bytes) -> bytes:
-    """Return the `chain` field of a MESSAGE, as it stands."""
+def chain_field(body: bytes) -> bytes:
+    """Return the `chain` field of a MESSAGE or a SENDER_KEY, as it stands."""
     return body[:4]
+
+
+def is_room_key(body: bytes) -> bool:
+    """Tell whether a SENDER_KEY is for what is said to the room (PROTOCOL.md 5.2)."""
+    return body[8] == 0
 
 
 def message_seen(body: bytes) -> Seq:

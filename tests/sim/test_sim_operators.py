@@ -5,12 +5,14 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator
 from typing import Any
+from unittest import mock
 
 import pytest
 
 from common.crypto import card as cards
 from common.crypto import ticket
 from common.crypto.identity import Identity, fingerprint
+from common.member import outbox
 from common.member.conversation import Phase
 from common.member.events import Said
 from common.wire import records
@@ -477,3 +479,45 @@ def test_wrong_passwords_lock_nobody_out_who_is_inside(world: World) -> None:
     eve.flow()
     assert eve.got[-1].kind is Kind.MESSAGE
     assert eve.status is None
+
+
+@pytest.mark.parametrize("is_direct", [False, True])
+@pytest.mark.parametrize("cut", ["never", "between keys", "with a key on its way"])
+def test_a_mute_that_ends_between_keys_and_their_message_loses_nothing(
+    cut: str, *, is_direct: bool
+) -> None:
+    names = ["ace", "bea", "col", "dan"]
+    identities = [Identity.generate() for _ in names]
+    with (
+        World(names, identities) as world,
+        mock.patch.object(outbox, "KEYS_PER_TURN", 1),
+    ):
+        world.settle()
+        ace, bea, *_ = world.people
+        (to,) = [peer for peer in ace.conv.peers.values() if peer.name == bea.name]
+        ace.say()
+        if is_direct:
+            ace.say(to)
+        orders(world, "/mute ace")
+        ace.turn()
+        world.carry_all()
+        world.relay.turn()
+        world.carry_all()
+        with mock.patch.object(outbox, "KEYS_PER_TURN", cut != "between keys"):
+            ace.turn()
+        # A key was echoed that went nowhere, and its message was not sent yet.
+        orders(world, "/unmute ace")
+        if cut != "never":
+            world.connections[names.index("ace")].up.cut()
+            ace.notice()
+        world.settle()
+        ace.say()
+        ace.say(to)
+        world.settle()
+        world.check()
+        first, *_, last, private = world.lines.values()
+        # What has no echo is sealed anew, on another chain; the rest its sender is told of.
+        is_anew = cut == "with a key on its way"
+        assert (first.is_undelivered, len(first.readers)) == (not is_anew, 3 * is_anew)
+        assert len(last.readers) == 3
+        assert list(private.readers) == ["bea"]

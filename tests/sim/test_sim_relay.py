@@ -14,13 +14,14 @@ from common.crypto import ticket
 from common.crypto.card import Card
 from common.crypto.identity import Identity
 from common.crypto.primitives import CardKey
+from common.member import outbox
 from common.member.conversation import Phase
 from common.relay.gate import THROTTLE_FAILURES
 from common.relay.strangers import HANDSHAKES_OF_A_NETWORK, JOINS_OF_A_NETWORK, PATIENCE_S
 from common.wire import records
 from common.wire.link import ClientLink, Closed, Opened, ServerLink, State
 from common.wire.pipe import Pipe
-from common.wire.records import RELAY, Delivered, Hello, Join, Kind, Sent, Seq
+from common.wire.records import RELAY, Delivered, Hello, Join, Kind, MemberId, Sent, Seq
 from tests.sim.world import URL, Sock, Wire, World
 
 NAMES = ["ace", "bea"]
@@ -69,7 +70,7 @@ class Raw:
         self.world = world
         self.identity = identity
         self.hello = Hello(session or secrets.token_bytes(16), identity.public, room, username)
-        self.up, self.down = Wire(1 << 20), Wire(capacity)
+        self.up, self.down = Wire(1 << 24), Wire(capacity)
         key = world.relay.key.public
         self.link = ClientLink(URL, key, psk or world.psk, self.hello, world.now)
         self.pipe = Pipe(Sock(self.down, self.up), self.link)
@@ -444,6 +445,83 @@ class TestEnding:
         assert world.room._log.room_seq == seq + 101
         assert eve.link.state is State.OPEN
 
+    def test_a_flood_of_keys_is_read_no_faster_than_it_may(self, world: World) -> None:
+        eve = Raw(world).join()
+        ace = given_keys(world)
+        flood(eve, 1_000)
+        # What one read held, and the burst; then as many as messages.
+        taken = given_keys(world) - ace
+        assert 40 <= taken < 100
+        world.now += taken / 10 - 4
+        eve.flow()
+        assert given_keys(world) - ace < taken + 100
+        assert eve.link.state is State.OPEN
+        # Who comes back has spent what it has spent.
+        back = Raw(world, session=eve.hello.session)
+        back.join(
+            old_card(world),
+            log_id=world.room._log.log_id,
+            room_seq=Seq(world.room._log.room_seq),
+            mail_seq=Seq(0),
+        )
+        assert back.got[0].kind is Kind.WELCOME
+        before = given_keys(world)
+        flood(back, 200)
+        flood(back, 200)
+        assert given_keys(world) - before < 60
+
+    def test_no_flood_of_keys_ends_its_victim(self, world: World) -> None:
+        eve = Raw(world).join()
+        (victim,) = [c for c in world.relay.loop.conns if c.seat and c.seat.number == 1]
+        for _ in range(100):
+            world.now += 0.25
+            flood(eve, 200)
+        # It read nothing all the time.
+        assert victim.pipe.link.state is State.OPEN
+
+    @pytest.mark.parametrize("order", ["/mute eve", "/kick eve", "/ban eve"])
+    def test_an_operator_ends_a_flood_of_keys(self, world: World, order: str) -> None:
+        eve = Raw(world).join()
+        flood(eve, 100)
+        world.relay.orders(order)
+        world.relay.turn()
+        before = given_keys(world)
+        for _ in range(20):
+            world.now += 1
+            flood(eve, 20)
+        assert given_keys(world) == before
+        assert eve.status == (None if order.startswith("/mute") else 403)
+
+    @pytest.mark.parametrize("has_leavers", [False, True])
+    def test_who_gives_no_more_keys_than_it_needs_is_not_held_up(
+        self, *, has_leavers: bool
+    ) -> None:
+        names = [f"u{n:02}" for n in range(64 if has_leavers else 24)]
+        identities = [Identity.generate() for _ in names]
+        keys = mock.patch.object(outbox, "KEYS_PER_TURN", 2)
+        with keys, World(names, identities) as world:
+            world.settle()
+            speakers, leavers = world.people[:4], world.people[4:]
+            for leaver in leavers:
+                # Each must begin another chain all the time, before all have a key of the last.
+                for person in speakers:
+                    person.say()
+                if has_leavers:
+                    leaver.quit()
+                for _ in range(2 if has_leavers else 12):
+                    world.now += 0.01
+                    for person in speakers:
+                        person.turn()
+                    world.carry_all()
+                    world.relay.turn()
+                    world.carry_all()
+                    held = [conn.wait_s for conn in world.relay.loop.conns if conn.wait_s]
+                    # Fifty chains in a second are more than are read at once, but none is lost.
+                    assert max(held, default=world.now) <= world.now + (0.2 if has_leavers else 0)
+            world.settle()
+            world.check()
+            assert all(spoken.is_echoed for spoken in world.lines.values())
+
     def test_a_resume_of_old_records_over_a_slow_line(self) -> None:
         with World(NAMES, IDENTITIES, capacity=3_000, grace_s=600.0) as world:
             ace, bea = world.people
@@ -473,6 +551,20 @@ class TestEnding:
             assert ace.connection is back
             world.settle()
             world.check()
+
+
+def flood(raw: Raw, count: int) -> None:
+    """Give so many keys, which nobody can open, to the first member."""
+    body = (1).to_bytes(4) + bytes(1_205)
+    if raw.link.state is State.OPEN:
+        for _ in range(count):
+            raw.link.send(Sent(Kind.SENDER_KEY, MemberId(1), body))
+    raw.flow()
+
+
+def given_keys(world: World) -> int:
+    """How much mail the first member was ever sent."""
+    return world.room._log._mail[MemberId(1)].last
 
 
 def old_card(world: World) -> Card:

@@ -213,6 +213,22 @@ class TestPace:
         assert len(ace.conv.outgoing(table.now + 1000)) == 10
         assert ace.conv.outgoing(table.now + 1000) == []
 
+    def test_keys_that_nothing_was_said_with_count_as_the_relay_counts_them(self) -> None:
+        table = Table()
+        (ace,) = table.seat("ace")
+        for number in range(2, 150):
+            card = make_card(f"n{number}", who="crowd")
+            ace.take(ace.forge(Kind.CARD, MemberId(number), card.encoded))
+        ace.conv.say("hello")
+        begun = 0
+        while sent := ace.conv.outgoing(table.now):
+            # One who has a key leaves before all have one.
+            ace.take(ace.forge(Kind.LEAVE, sent[0].to, bytes([Reason.LEFT])))
+            begun += 1
+        assert begun == MESSAGES_BURST
+        assert not ace.conv.outgoing(table.now + 0.05)
+        assert ace.conv.outgoing(table.now + 0.11)
+
     def test_waiting_lines_are_bounded(self) -> None:
         table = Table()
         ace = Person(table, "ace")

@@ -19,7 +19,6 @@ from common.relay.gate import (
     THROTTLED_NETWORKS,
     Gate,
 )
-from common.relay.limits import Bucket
 from common.relay.room import Room, Seat
 from common.relay.rules import Ban, Rules
 from common.wire.records import Hello
@@ -410,21 +409,3 @@ class TestRooms:
         assert house.take(hello(of), is_fresh=False) == (away, None)
         assert house.gate.admit(knocks("ace", who="eve")) == 409
         assert house.gate.admit(knocks("ace")) is None
-
-
-class TestBucket:
-    def test_a_burst_then_a_rate(self) -> None:
-        bucket = Bucket(10, 40, T)
-        for _ in range(40):
-            bucket.take(1, T)
-        assert bucket.ready_s() == pytest.approx(T)
-        bucket.take(1, T)
-        assert bucket.ready_s() == pytest.approx(T + 0.1)
-        bucket.take(1, T + 0.1)
-        assert bucket.ready_s() == pytest.approx(T + 0.2)
-
-    def test_it_never_holds_more_than_its_burst(self) -> None:
-        bucket = Bucket(10, 40, T)
-        bucket.take(0, T + 1_000)
-        bucket.take(41, T + 1_000)
-        assert bucket.ready_s() == pytest.approx(T + 1_000.1)

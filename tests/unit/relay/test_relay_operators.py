@@ -332,7 +332,6 @@ class TestHushing:
         assert self.refused(bea).startswith("You are muted until 1970-01-01 00:10 UTC.")
         assert self.refused(bea, to=ace.number)
         assert not self.refused(ace)
-        assert bea.send(Kind.SENDER_KEY, bytes(1209), to=ace.number) == []
         relay.obey("/unmute BEA")
         assert relay.said == [("The host lets BEA speak again.", "/")]
         assert not self.refused(bea)
@@ -383,13 +382,49 @@ class TestHushing:
         assert self.refused(ace, to=bea.number, chain=2).startswith("You are muted")
         relay.obey("/unmute ace")
         for _ in range(2):
-            assert self.refused(ace, chain=1) == "A line before it was refused."
-            assert self.refused(ace, to=bea.number, chain=2) == "A line before it was refused."
-        assert not self.refused(ace, chain=3)
-        # Who comes back seals anew all that has no echo, and may not have heard of the refusal.
+            assert self.refused(ace, chain=1) == "What came before it was refused."
+            assert self.refused(ace, to=bea.number, chain=2) == "What came before it was refused."
+        # Nor does it help to come back.
         ace.drop()
         ace.resume()
-        assert not self.refused(ace, to=bea.number, chain=2)
+        assert self.refused(ace, to=bea.number, chain=2)
+        assert not self.refused(ace, chain=3)
+
+    @pytest.mark.parametrize("is_room", [True, False])
+    def test_no_key_of_a_muted_member_goes_to_anybody(self, relay: Relay, *, is_room: bool) -> None:
+        ace, bea, col = relay.enter("ace"), relay.enter("bea"), relay.enter("col")
+        bea.read()
+        relay.obey("/mute ace")
+        for to in (bea, col):
+            body = (7).to_bytes(4) + bytes(4) + bytes([not is_room]) + bytes(1200)
+            assert ace.send(Kind.SENDER_KEY, body, to=to.number) == []
+        assert not [record for record in bea.read() if record.to]
+        # They have their echoes, as if their members had left.
+        echoes = [record for record in ace.read() if record.to]
+        assert [(r.kind, r.to, r.seq, r.body) for r in echoes] == [
+            (Kind.SENDER_KEY, bea.number, 1, b""),
+            (Kind.SENDER_KEY, col.number, 2, b""),
+        ]
+        # So nobody could read what is said on that chain, even once they may speak again.
+        relay.obey("/unmute ace")
+        ace.drop()
+        ace.resume(mail_seq=2)
+        dest, other = (0, bea.number) if is_room else (bea.number, 0)
+        assert self.refused(ace, to=dest, chain=7) == "What came before it was refused."
+        assert not self.refused(ace, to=dest, chain=8)
+        assert not self.refused(ace, to=other, chain=7)
+
+    def test_what_is_kept_of_refusals_is_bounded_by_who_is_here(self, relay: Relay) -> None:
+        ace = relay.enter("ace")
+        relay.obey("/mute ace")
+        for n in range(5):
+            bea = relay.enter(f"b{n}")
+            ace.send(Kind.SENDER_KEY, bytes(8) + b"\1" + bytes(1200), to=bea.number)
+            assert len(ace.seat.refused) == 1
+            bea.send(Kind.LEAVE)
+            ace.send(Kind.SENDER_KEY, bytes(8) + b"\1" + bytes(1200), to=bea.number)
+            assert self.refused(ace, to=bea.number)
+            assert not ace.seat.refused
 
     def test_to_come_back_does_not_help(self, relay: Relay) -> None:
         ace, _ = relay.enter("ace"), relay.enter("bea")

@@ -1,0 +1,84 @@
+"""How much a connection may send: PROTOCOL.md 9."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from common.relay.limits import Bucket, Records
+from common.wire.records import MemberId
+
+T = 1_000.0
+ROOM = 256
+
+
+class TestBucket:
+    def test_a_burst_then_a_rate(self) -> None:
+        bucket = Bucket(10, 40, T)
+        for _ in range(40):
+            bucket.take(1, T)
+        assert bucket.ready_s() == pytest.approx(T)
+        bucket.take(1, T)
+        assert bucket.ready_s() == pytest.approx(T + 0.1)
+        bucket.take(1, T + 0.1)
+        assert bucket.ready_s() == pytest.approx(T + 0.2)
+
+    def test_it_never_holds_more_than_its_burst(self) -> None:
+        bucket = Bucket(10, 40, T)
+        bucket.take(0, T + 1_000)
+        bucket.take(41, T + 1_000)
+        assert bucket.ready_s() == pytest.approx(T + 1_000.1)
+
+
+class TestRecords:
+    def records(self) -> Records:
+        return Records(10, 40, ROOM, T)
+
+    def spend(self, records: Records, count: int) -> None:
+        for _ in range(count):
+            records.said(T)
+
+    def test_a_key_for_each_member_before_each_message_is_free(self) -> None:
+        records = self.records()
+        for _ in range(40):
+            for n in range(1, ROOM):
+                records.gave_key(MemberId(n), T)
+            records.said(T)
+        assert records.ready_s() == pytest.approx(T)
+
+    def test_another_to_one_of_them_is_counted_and_begins_anew(self) -> None:
+        records = self.records()
+        self.spend(records, 39)
+        for _ in range(2):
+            for n in range(1, ROOM):
+                records.gave_key(MemberId(n), T)
+        assert records.ready_s() == pytest.approx(T)
+        records.gave_key(MemberId(9), T)
+        assert records.ready_s() == pytest.approx(T + 0.1)
+
+    def test_no_more_are_free_than_a_room_has_members(self) -> None:
+        records = self.records()
+        self.spend(records, 40)
+        for n in range(ROOM):
+            records.gave_key(MemberId(n), T)
+        assert records.ready_s() == pytest.approx(T)
+        for n in range(ROOM):
+            records.gave_key(MemberId(10_000 + n), T)
+        assert records.ready_s() == pytest.approx(T + 0.1)
+
+    @given(st.lists(st.integers(0, 5)))
+    def test_nobody_is_given_more_keys_than_it_counted(self, sent: list[int]) -> None:
+        records, given_to = self.records(), Counter[int]()
+        for to in sent:
+            if to:
+                given_to[to] += 1
+                records.gave_key(MemberId(to), T)
+            else:
+                records.said(T)
+        counted = round((records.ready_s() + 4.0 - T) * 10) if sent else 0
+        counted = max(counted, 0)
+        assert all(count <= counted + 1 for count in given_to.values())
+        assert counted <= len(sent)
