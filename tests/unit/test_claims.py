@@ -102,6 +102,49 @@ CLAIMS: dict[str, dict[str, list[str]]] = {
             f"{LIES}::test_one_who_left_and_is_kept_listed_breaks_the_log",
         ],
     },
+    "malicious member, against the others": {
+        "have one record read as two texts (5.3)": [
+            f"{CHAIN}::test_one_ciphertext_under_two_keys",
+            f"{CHAIN}::test_whoever_accepts_a_record_reads_what_every_other_reads",
+            f"{READER}::TestSteps::test_4_nothing_is_passed_over_on_a_chain_that_we_hold",
+            f"{READER}::TestSteps::test_4_what_its_sender_has_seen_never_falls",
+        ],
+        "speak in another's name": [
+            f"{CHAIN}::test_a_message_signed_by_a_member_who_knows_the_chain_key_fails",
+            f"{CHAIN}::test_what_another_member_puts_among_them_fails_and_nothing_before_it",
+            "unit/crypto/test_crypto_points.py::test_a_card_signed_once_for_all_is_invalid",
+        ],
+        "make a row that passes for another's words": [
+            "sim/test_sim_rows.py::test_foreign_text_is_one_row_that_is_no_message",
+            "sim/test_sim_rows.py::test_what_is_copied_with_names_has_one_message_a_row",
+        ],
+        "drop, repeat": [
+            f"{READER}::TestLines::test_each_session_counts_for_itself",
+            f"{CHAIN}::test_a_message_opens_once_and_in_its_place_only",
+        ],
+        "hold back what others say": [
+            "unit/member/test_member_folding.py::test_a_screen_has_one_row_that_counts",
+            f"{PEOPLE}::test_a_flood_of_keys_leaves_one_row_and_the_history",
+        ],
+        "end another's connection": [
+            f"{RELAY}::TestEnding::test_no_flood_of_keys_ends_its_victim",
+            "unit/relay/test_relay_limits.py::TestRecords::test_nobody_is_given_more_keys_than_it_counted",
+        ],
+        "keep it out, by keys, told passwords": [
+            f"{PEOPLE}::test_a_liar_in_four_guises_keeps_nobody_offline",
+            "unit/member/test_member_passwords.py::test_no_lie_locks_out",
+        ],
+        "sockets": ["e2e/test_e2e_strangers.py::test_silent_sockets_of_one_address_keep_nobody_out"],
+        "take a name that looks like a word of the program's": [
+            "unit/test_names.py::test_what_is_refused_is_refused_at_both_ends",
+        ],
+        "fill what another keeps": [
+            "unit/member/test_member_pinning.py::test_no_room_is_told",
+            "unit/member/test_member_pinning.py::test_who_says_nothing_and_does_not_stay_is_not_kept",
+            "unit/member/test_member_folding.py::test_it_is_bounded",
+            f"{READER}::TestLines::test_a_number_is_new_once",
+        ],
+    },
     "removed member": {
         "read messages sealed after the sender saw its LEAVE": [
             f"{REMOVED}::test_who_was_removed_opens_nothing_later",
