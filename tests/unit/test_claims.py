@@ -134,7 +134,9 @@ CLAIMS: dict[str, dict[str, list[str]]] = {
             f"{PEOPLE}::test_a_liar_in_four_guises_keeps_nobody_offline",
             "unit/member/test_member_passwords.py::test_no_lie_locks_out",
         ],
-        "sockets": ["e2e/test_e2e_strangers.py::test_silent_sockets_of_one_address_keep_nobody_out"],
+        "sockets": [
+            "e2e/test_e2e_strangers.py::test_silent_sockets_of_one_address_keep_nobody_out"
+        ],
         "take a name that looks like a word of the program's": [
             "unit/test_names.py::test_what_is_refused_is_refused_at_both_ends",
         ],
