@@ -68,7 +68,8 @@ def test_a_recorded_upgrade_is_refused_by_the_next_relay_too(house: House, signu
     relay = house.relay(*data)
     wire = house.proxy(relay)
     ace = house.lines(f"{relay.key}@127.0.0.1:{wire.port}", "ace")
-    relay.wait_for("[Connected] Username: ace")
+    # What it is shown is on disk, and so is what was put there before.
+    ace.wait_for("You are connected")
     end = wire.up.index(b"\r\n\r\n") + 4
     recorded = bytes(wire.up[:end])
     ace.signal(signal.SIGKILL)
