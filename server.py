@@ -348,8 +348,9 @@ class Conn:
             replies = room.resume(seat, self, card, join, now, at_ms)
         # At once: whatever breaks from here on, the end of this connection leaves the seat.
         self.seat, self._hello, self._due_s = seat, None, None
-        # Whoever comes back, or begins anew, has spent what it has spent.
-        self._in_records = seat.spent = (replaced or seat).spent or self._in_records
+        self._in_records = server.spent.by(hello.identity, self._in_records)
+        if join.is_fresh:
+            self._in_records.said(now)
         self._loop.seated(self, room)
         server.strangers.gone(self)
         topic = server.rules.topics.get(room.name, "")
@@ -1238,6 +1239,7 @@ class Server:
             also_judge=also_judge,
             rules=self.rules,
         )
+        self.spent = limits.Spent(threading.Lock())
         self.strangers = Strangers[Conn](threading.Lock(), Conn.make_way)
         data = Path(settings.data) if settings.data is not None else None
         self.orders = Orders(self, RulesFile(data / "rules") if data is not None else None, on_stop)

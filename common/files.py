@@ -335,10 +335,12 @@ def _open_lock(path: StrPath) -> int:
         fd = _open(path, os.O_RDWR | os.O_CREAT)
     except OSError as error:
         raise FileError(f"Cannot write {path}: {error.strerror}.") from None
-    fault = _foreign(path, _regular(path, fd))
-    if fault:
-        os.close(fd)
-        raise FileError(fault)
+    try:
+        _check_mode(path, _regular(path, fd))
+    except FileError:
+        with contextlib.suppress(OSError):  # what is no regular file was closed there
+            os.close(fd)
+        raise
     return fd
 
 

@@ -49,6 +49,8 @@ def check_username(name: str) -> None:
     if not (name.isascii() and name.replace("_", "").isalnum()) or name[0] == "_":  # as few are
         _check_characters(name)
         _check_scripts(name)
+        if key(key(name)) != key(name):  # or what is written under its key is not found again
+            raise UsageError("A username has no letter whose marks are another's in lower case.")
     if not looks(name).isdisjoint(_reserved()):
         raise UsageError(f"The username {name} could be taken for a word of the program's own.")
 

@@ -445,36 +445,38 @@ class Conversation:
         for number, due_s in self._to_pin.items():
             if due_s is None:
                 self._to_pin[number] = now + MET_S
-        return self._pin_met([n for n, due_s in self._to_pin.items() if (due_s or 0.0) <= now])
+        due = [n for n, due_s in self._to_pin.items() if (due_s or 0.0) <= now]
+        return self._keep_pins([self.peers[number] for number in due])
 
     def close(self) -> list[Event]:
         """Pin who is here still: we shall not see whether they stay."""
-        return self._pin_met(list(self._to_pin))
+        return self._keep_pins([self.peers[number] for number in self._to_pin])
 
     def _met(self, peer: Peer | None) -> None:
         """Note that there is a reason to remember a member; None: ourselves."""
         if peer is not None and peer.number in self._to_pin:
             self._to_pin[peer.number] = 0.0
 
-    def _pin_met(self, numbers: Sequence[MemberId]) -> list[Event]:
+    def _keep_pins(self, peers: Sequence[Peer]) -> list[Event]:
         """Write pins down, all at once; another client of our user may have had other ones."""
-        if not numbers:
-            return []
-        here = (self.peers[number] for number in numbers if number in self.peers)
-        peers = [peer for peer in here if peer.is_trusted]
-        for number in numbers:
-            del self._to_pin[number]
         events: list[Event] = []
+        for peer in peers:
+            self._to_pin.pop(peer.number, None)
+        trusted = [peer for peer in peers if peer.is_trusted]
+        if not trusted:
+            return events
         try:
-            if not self.pins.keep(self._server_id, [peer.name for peer in peers]):
-                events.append(Unpinned())
-            for peer in peers:
-                was = peer.standing
+            for peer in trusted:
+                # Anew: of many newcomers the first are forgotten.
                 self._reader.judge(peer)
-                if peer.standing is not was:
+            if not self.pins.keep(self._server_id, [peer.name for peer in trusted]):
+                events.append(Unpinned())
+            for peer in trusted:
+                self._reader.judge(peer)
+                if not peer.is_trusted:
                     events += self._outbox.judged(peer)
-                    if peer.standing is Standing.CHANGED:
-                        events.append(Warned(Trouble.CHANGED, peer, self._at_ms()))
+                if peer.standing is Standing.CHANGED:
+                    events.append(Warned(Trouble.CHANGED, peer, self._at_ms()))
         except FileError as error:
             events.append(Failed(error))
         return events
@@ -574,7 +576,8 @@ class Conversation:
                 case CardReplaced():
                     events += self._outbox.card_replaced(one.peer)
                 case Left():
-                    self._to_pin.pop(one.peer.number, None)
+                    if self._to_pin.pop(one.peer.number, None) == 0.0:
+                        events += self._keep_pins([one.peer])
                     events += [one, *self._outbox.left(one.peer)]
                 case Joined():
                     if self.phase is Phase.JOINING:

@@ -215,10 +215,15 @@ class Narrator:
 
     def _compare_name(self, peer: Peer) -> None:
         """Tell a new name from one here that it looks like."""
-        others = [other.name for other in self._conversation.peers.values() if other is not peer]
-        row = names.look_alike(peer.name, [self._conversation.username, *others])
+        others = [other for other in self._conversation.peers.values() if other is not peer]
+        row = names.look_alike(
+            peer.name, [self._conversation.username, *(other.name for other in others)]
+        )
         if row is not None:
-            self._look_alikes.add(peer.number)
+            # Who is known is not the one that looks like another, whoever came first.
+            alike = [other for other in others if names.look_alike(peer.name, [other.name])]
+            new = [one for one in (peer, *alike) if one.is_new] or [peer]
+            self._look_alikes.update(one.number for one in new)
             self._folding.show(row, self._at_ms(), is_loud=True)
 
     def names_here(self) -> list[str]:

@@ -18,7 +18,8 @@ behind ours."""
 PAUSE_S: Final = 60.0
 """Between two rounds."""
 _BEFORE_OWN: Final = ROUND - 1
-"""Told ones tried before what was good the last time, so that each cycle's first round has it."""
+"""Told ones tried before what was good the last time, so that each cycle's first round has it; none
+by those whom we only have seen, or one of them could cost each of us wrong tries at every dial."""
 
 
 class Rank(IntEnum):
@@ -67,9 +68,9 @@ class Passwords:
         self._told: dict[bytes, _Told] = {}
         self._places = 0
         self._operators: set[bytes] = set()
-        # Of this cycle, and of this round: a cycle is as many rounds as it takes to try all.
+        # Of this cycle: as many rounds as it takes to try all.
         self._refused: set[str] = set()
-        self._tries = 0
+        self._refused_at: list[float] = []
 
     def typed(self, password: str) -> None:
         """Take what our user gave as an answer: it is tried first, and once."""
@@ -109,23 +110,21 @@ class Passwords:
         """Return the psk of what is tried; for the thread that dials, since it takes long."""
         return self.psk or self._derive_psk(self.trying)
 
-    def refused(self) -> bool:
+    def refused(self, now: float) -> bool:
         """Note that it was refused, and tell whether another may be tried at once.
 
         If not, a new round begins with the next attempt, which is due after PAUSE_S; so it is
         after what our user typed, who can type again.
         """
         self._refused.add(self.trying)
-        self._tries += 1
+        self._refused_at = [at for at in self._refused_at if now - at < PAUSE_S] + [now]
         was_typed = self.trying == self._typed
         if was_typed:
             self._typed = None
         is_all = self._untried() is None
         if is_all:
             self._refused.clear()
-        self.is_shut_out = was_typed or is_all or self._tries >= ROUND
-        if self.is_shut_out:
-            self._tries = 0
+        self.is_shut_out = was_typed or is_all or len(self._refused_at) >= ROUND
         return not self.is_shut_out
 
     def accepted(self) -> None:
@@ -139,11 +138,13 @@ class Passwords:
         over = {self.trying, *self._refused}
         self._told = {who: told for who, told in self._told.items() if told.password not in over}
         self._refused.clear()
-        self._tries, self.is_shut_out = 0, False
+        self.is_shut_out = False
 
     def _untried(self) -> str | None:
-        ranked = [told.password for told in sorted(self._told.values())]
-        candidates = [*ranked[:_BEFORE_OWN], self._own, *ranked[_BEFORE_OWN:]]
+        ranked = sorted(self._told.values())
+        before = sum(told.rank < Rank.FIRST_SEEN for told in ranked[:_BEFORE_OWN])
+        candidates = [told.password for told in ranked]
+        candidates.insert(before, self._own)
         if self._typed is not None:
             candidates.insert(0, self._typed)
         return next((each for each in candidates if each not in self._refused), None)

@@ -90,7 +90,7 @@ class Renaming:
             match event:
                 case Opened():
                     self._is_admitted, self._by_s = True, now + LEAVE_S
-                case Ask() if self._passwords.refused():
+                case Ask() if self._passwords.refused(now):
                     following.wants_dial, self._by_s = True, now + ADMIT_S
                 case Ask() | Over() if event.refused is not None:
                     return event.sentence

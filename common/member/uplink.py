@@ -458,7 +458,7 @@ class Uplink:
         self._disconnect(conversation.rejoin if status == 410 else conversation.lost)
         # Once; a relay that says so to a session it does not know must be waited for.
         is_anew, self._is_anew = status == 410 and not self._is_anew, self._is_anew or status == 410
-        if is_anew or (status == 401 and self._passwords.refused()):
+        if is_anew or (status == 401 and self._passwords.refused(now)):
             self.wants_dial = True
             self._events.append(Again(refused))
         else:

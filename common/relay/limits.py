@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from contextlib import AbstractContextManager
 from typing import Final
 
 from common.wire.records import Kind, MemberId
@@ -12,6 +14,8 @@ FRAME_COST_BYTES: Final = 1_024
 """What a WebSocket frame costs its sender at least: an empty one, or a ping, makes work too."""
 RECORDS: Final = (Kind.MESSAGE, Kind.CARD, Kind.COMMAND)
 """What the rate of records counts."""
+IDENTITIES: Final = 4_096
+"""Of which we know what they have spent."""
 OUTBOUND_BYTES: Final = 8 * 1024 * 1024
 OUTBOUND_S: Final = 30.0
 
@@ -67,3 +71,23 @@ class Records:
     def ready_s(self) -> float:
         """Return when the next may be read, on the clock of `now`."""
         return self._bucket.ready_s()
+
+
+class Spent:
+    """What the identities that joined last have spent; called from any thread.
+
+    Whoever leaves and comes back, under whatever name, has spent what it has spent.
+    """
+
+    def __init__(self, lock: AbstractContextManager[object]) -> None:
+        self._lock = lock
+        self._records: OrderedDict[bytes, Records] = OrderedDict()
+
+    def by(self, identity: bytes, fresh: Records) -> Records:
+        """Return what an identity sends; `fresh`, if it has not joined lately."""
+        with self._lock:
+            records = self._records.setdefault(identity, fresh)
+            self._records.move_to_end(identity)
+            if len(self._records) > IDENTITIES:
+                self._records.popitem(last=False)
+            return records

@@ -14,7 +14,7 @@ from common.crypto.transcript import Transcript
 from common.errors import ProtocolError, Refused
 from common.log.memory import Cursor, MemoryLog
 from common.log.sqlite import StoredRoom
-from common.relay.limits import OUTBOUND_BYTES, OUTBOUND_S, Records
+from common.relay.limits import OUTBOUND_BYTES, OUTBOUND_S
 from common.relay.rules import Rules, until
 from common.wire import records
 from common.wire.records import (
@@ -83,7 +83,6 @@ class Seat:
         left_at: seq of its own LEAVE, if it asked for one: the last record it is given.
         why: what it is told if it was removed.
         refused: the chain of which a message was refused, or a key withheld, by whom it went to.
-        spent: what it has said of what it may, over all connections of the session.
     """
 
     card: Card
@@ -99,7 +98,6 @@ class Seat:
     is_watched: bool = False
     why: str = ""
     refused: dict[MemberId, bytes] = field(default_factory=dict)
-    spent: Records | None = None
 
     @property
     def username(self) -> str:

@@ -460,6 +460,23 @@ def test_another_name_is_one_row_to_the_others(room: Room) -> None:
     assert ace.member.conversation.find("bea") is None
 
 
+def test_of_two_that_look_alike_the_one_is_marked_that_is_new(room: Room) -> None:
+    ace, bill = room.seat("ace", "bi11")
+    ace.member.conversation.find("bi11").is_new = False  # type: ignore[union-attr]
+    (other,) = room.seat("bill")
+    for at in (bill, other):
+        at.type(at.name)
+    room.carry()
+    assert {m.text: m.is_look_alike for m in ace.view.messages} == {"bi11": False, "bill": True}
+    ace.view.messages.clear()
+    col, *_ = room.seat("col")
+    for at in (bill, other):
+        at.type(at.name)
+    room.carry()
+    # To whom both are new, which of them came first says nothing.
+    assert {m.text: m.is_look_alike for m in col.view.messages} == {"bi11": True, "bill": True}
+
+
 def test_a_key_that_is_trusted_after_a_new_name_is_trusted_under_it(room: Room) -> None:
     (ace,) = room.seat("ace")
     pinned = Pin(bytes(32), Grade.TOFU, "2026-01-01")

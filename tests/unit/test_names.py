@@ -107,6 +107,31 @@ def test_what_cannot_be_composed_into_a_name_is_refused() -> None:
         names.username_from_user("r০০t")
 
 
+MARKS = [chr(code) for code in range(0x300, 0x370) if names._scripts_of(chr(code))]
+LETTERS = [
+    chr(code)
+    for code in (*range(0x41, 0x590), *range(0x1E00, 0x2000))
+    if chr(code).isalpha() and names._scripts_of(chr(code))
+]
+
+
+def test_what_is_written_under_the_key_of_any_name_is_found_again() -> None:
+    refused = 0
+    for letter in LETTERS:
+        for mark in MARKS:
+            name = f"a{letter}{mark}"
+            try:
+                names.check_username(name)
+            except UsageError:
+                refused += 1
+                continue
+            key = names.key(name)
+            assert names.key(key) == key, ascii(name)
+    assert refused < len(LETTERS) * len(MARKS)
+    with pytest.raises(UsageError, match="another's in lower case"):
+        names.check_username("\u1f8d\u0300")
+
+
 @given(st.text(max_size=40))
 def test_any_text_is_a_username_or_a_usage_error(name: str) -> None:
     try:
@@ -114,6 +139,7 @@ def test_any_text_is_a_username_or_a_usage_error(name: str) -> None:
     except UsageError:
         return
     assert 1 <= len(name) <= 32
+    assert names.key(names.key(name)) == names.key(name)
     assert len(name.encode()) <= 64
     assert name.isprintable()
     assert " " not in name

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.member.passwords import MOST_TOLD, ROUND, Passwords, Rank
+from common.member.passwords import MOST_TOLD, PAUSE_S, ROUND, Passwords, Rank
 
 SEEN = Rank.FIRST_SEEN
+MINUTES = itertools.count(step=PAUSE_S)
 
 
 def _passwords(own: str) -> Passwords:
     return Passwords(own, str.encode)
 
 
-def attempts(passwords: Passwords, good: str) -> list[str]:
-    """What is shown to the relay until it takes one, or a round is over."""
+def attempts(passwords: Passwords, good: str, now: float | None = None) -> list[str]:
+    """What is shown to the relay until it takes one, or a round is over.
+
+    Without a time, it is long after all that came before.
+    """
+    now = next(MINUTES) if now is None else now
     shown = [passwords.next()]
     while shown[-1] != good:
-        if not passwords.refused():
+        if not passwords.refused(now):
             assert passwords.is_shut_out
             return shown
         shown.append(passwords.next())
@@ -37,11 +44,32 @@ def rounds(passwords: Passwords, good: str, most: int) -> list[list[str]]:
 
 def test_what_was_told_first_is_tried_first_and_the_old_one_last() -> None:
     passwords = _passwords("old")
-    passwords.told(b"a", "one", SEEN)
-    passwords.told(b"b", "two", SEEN)
+    passwords.told(b"a", "one", Rank.INVITED)
+    passwords.told(b"b", "two", Rank.INVITED)
     assert attempts(passwords, "old") == ["one", "two", "old"]
     # They were refused before one was good: they are over.
     assert attempts(passwords, "old") == ["old"]
+
+
+def test_whom_we_only_have_seen_costs_nobody_a_try() -> None:
+    passwords = _passwords("old")
+    for liar in range(5):
+        passwords.told(bytes([liar]), f"lie {liar}", SEEN)
+    assert attempts(passwords, "old") == ["old"]
+    assert attempts(passwords, "lie 1") == ["old", "lie 0", "lie 1"]
+
+
+def test_a_line_that_flaps_gives_no_more_tries_in_a_minute() -> None:
+    passwords = _passwords("old")
+    refused = 0
+    for second in range(30):
+        for liar in range(3):
+            passwords.told(bytes([liar]), f"lie {second} {liar}", Rank.VERIFIED)
+        refused += len(attempts(passwords, "old", float(second))) - 1
+        if passwords.is_shut_out:
+            break
+    assert passwords.is_shut_out
+    assert refused < ROUND
 
 
 def test_the_better_word_is_tried_first() -> None:
@@ -56,13 +84,13 @@ def test_among_equals_who_is_known_longer_comes_first() -> None:
     passwords = _passwords("old")
     passwords.told(b"a", "new", SEEN, "2026-11-21")
     passwords.told(b"b", "friend's", SEEN, "2025-01-01")
-    assert attempts(passwords, "friend's") == ["friend's"]
+    assert attempts(passwords, "friend's") == ["old", "friend's"]
 
 
 def test_what_is_good_is_ours_from_now_on() -> None:
     passwords = _passwords("old")
     passwords.told(b"a", "new", SEEN)
-    assert attempts(passwords, "new") == ["new"]
+    assert attempts(passwords, "new") == ["old", "new"]
     assert attempts(passwords, "old") == ["new"]
 
 
@@ -70,15 +98,15 @@ def test_what_was_told_before_a_better_one_is_kept_for_later() -> None:
     passwords = _passwords("old")
     passwords.told(b"a", "now", SEEN)
     passwords.told(b"b", "later", SEEN)
-    assert attempts(passwords, "now") == ["now"]
-    assert attempts(passwords, "later") == ["later"]
+    assert attempts(passwords, "now") == ["old", "now"]
+    assert attempts(passwords, "later") == ["now", "later"]
 
 
 def test_a_round_that_failed_is_begun_anew() -> None:
     passwords = _passwords("old")
     passwords.told(b"a", "one", SEEN)
     for _ in range(3):
-        assert attempts(passwords, "unknown") == ["one", "old"]
+        assert attempts(passwords, "unknown") == ["old", "one"]
 
 
 def test_what_is_typed_is_tried_at_once_and_alone() -> None:
@@ -89,13 +117,13 @@ def test_what_is_typed_is_tried_at_once_and_alone() -> None:
     assert attempts(passwords, "unknown") == ["typo"]
     passwords.typed("typed")
     assert attempts(passwords, "typed") == ["typed"]
-    assert attempts(passwords, "typed") == ["one", "typed"]
+    assert attempts(passwords, "one") == ["typed", "one"]
 
 
 def test_what_was_told_while_another_is_tried_is_next() -> None:
     passwords = _passwords("old")
     assert passwords.next() == "old"
-    passwords.told(b"a", "new", SEEN)
+    passwords.told(b"a", "new", Rank.OURS)
     assert passwords.trying == "old"
     passwords.accepted()
     assert passwords.next() == "new"
@@ -107,7 +135,7 @@ def test_who_was_right_before_is_an_operator_to_us() -> None:
     passwords.told(b"op", "new", SEEN)
     passwords.told(b"mal", "new", SEEN)  # which the operator told already
     attempts(passwords, "old")
-    assert attempts(passwords, "new") == ["new"]
+    assert attempts(passwords, "new") == ["old", "new"]
     for liar in (b"eve", b"mal"):
         passwords.told(liar, f"lie of {liar!r}", SEEN)
     passwords.told(b"op", "newer", SEEN)
@@ -130,7 +158,7 @@ def test_newcomers_do_not_push_out_who_told_before_them() -> None:
     for guise in range(10 * MOST_TOLD):
         passwords.told(guise.to_bytes(4), f"lie {guise}", SEEN)
     assert len(passwords._told) == MOST_TOLD
-    assert attempts(passwords, "truth") == ["truth"]
+    assert attempts(passwords, "truth") == ["old", "truth"]
 
 
 def test_a_better_word_pushes_out_the_worst() -> None:
@@ -186,7 +214,7 @@ def test_a_password_is_stretched_once_until_another_is_tried() -> None:
     passwords.psk = passwords.stretch()
     passwords.next()
     assert (passwords.stretch(), stretched) == (b"own", ["own"])
-    passwords.told(b"a", "new", SEEN)
+    passwords.told(b"a", "new", Rank.OURS)
     passwords.next()
     assert not passwords.psk
     assert passwords.stretch() == b"new"

@@ -99,6 +99,31 @@ def test_who_says_something_is_kept(path: Path, how: str) -> None:
     assert kept(path) == ["bea"]
 
 
+def test_who_says_something_and_leaves_at_once_is_kept(path: Path) -> None:
+    table = Table()
+    ace = sit(table, path)
+    (bea,) = table.seat("bea")
+    bea.say("hello")
+    bea.conv.leave()
+    bea.send()
+    ace.read()
+    assert ace.conv.peers == {}
+    assert kept(path) == ["bea"]
+
+
+def test_who_was_here_before_a_crowd_is_kept(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trust, "MOST_MET", 2)
+    table = Table()
+    ace = sit(table, path)
+    table.seat("bea")
+    ace.conv.tick(table.now)
+    for number in range(3):
+        table.seat(f"eve{number}")
+    table.now += MET_S
+    ace.events += ace.conv.tick(table.now)
+    assert "bea" in kept(path)
+
+
 def test_who_is_written_to_is_kept(path: Path) -> None:
     table = Table()
     ace = sit(table, path)

@@ -162,7 +162,7 @@ def test_a_name_is_ours_for_as_long_as_the_relay_may_hold_it() -> None:
 def test_told_passwords_are_tried_at_once_and_then_in_rounds() -> None:
     uplink = make(was_welcomed=True)
     passwords = uplink._passwords
-    passwords.told(b"bea", "new", Rank.FIRST_SEEN)
+    passwords.told(b"bea", "new", Rank.INVITED)
     uplink.dialling()
     assert passwords.trying == "new"
     assert isinstance(closed(uplink, 401, authentic=False)[-1], Again)

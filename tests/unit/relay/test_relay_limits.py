@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.relay.limits import Bucket, Records
+from common.relay import limits
+from common.relay.limits import Bucket, Records, Spent
 from common.wire.records import MemberId
 
 T = 1_000.0
@@ -31,6 +33,23 @@ class TestBucket:
         bucket.take(0, T + 1_000)
         bucket.take(41, T + 1_000)
         assert bucket.ready_s() == pytest.approx(T + 1_000.1)
+
+
+class TestSpent:
+    def test_an_identity_has_one_account(self) -> None:
+        spent = Spent(threading.Lock())
+        first, other = (Records(10.0, 40.0, 5, 0.0) for _ in range(2))
+        assert spent.by(b"eve", first) is first
+        assert spent.by(b"ace", other) is other
+        assert spent.by(b"eve", Records(10.0, 40.0, 5, 0.0)) is first
+
+    def test_it_is_bounded_and_the_oldest_go_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(limits, "IDENTITIES", 2)
+        spent, made = Spent(threading.Lock()), [Records(1.0, 1.0, 5, 0.0) for _ in range(4)]
+        for identity, records in zip((b"a", b"b", b"a", b"c"), made, strict=True):
+            spent.by(identity, records)
+        assert spent.by(b"a", made[3]) is made[0]
+        assert spent.by(b"b", made[2]) is made[2]
 
 
 class TestRecords:
