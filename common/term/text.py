@@ -22,7 +22,15 @@ _NUMBER_SIGNS = frozenset(
     map(chr, (*range(0x600, 0x606), 0x6DD, 0x70F, 0x890, 0x891, 0x8E2, 0x110BD, 0x110CD))
 )
 
-_URL = r"https?://\S*[^\s.,;:!?)]"
+# What is no part of an address (RFC 3986 appendix C), and what CJK and typographic quotes put
+# behind one without a blank. U+3000 to U+303F but the letters there, and the wide forms of ASCII.
+_URL = (
+    r"""(?i)https?://[\w\[][^\s<>"`\u2018-\u201f\u2026\u2039\u203a\xab\xbb\u3000-\u3004\u3008-\u3020"""
+    r"""\u3030\ufe10-\ufe19\ufe30-\ufe4f\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65]*"""
+)
+_BRACKETS = {")": "(", "]": "[", "}": "{"}
+# What ends a sentence or an emphasis, and a bracket that is not closed.
+_BEHIND_URL = ".,;:!?'*~\\([{\u2013\u2014\u060c\u061b\u061f\u06d4\u0964\u0965"
 
 
 def clean(text: str, *, multiline: bool = True) -> str:
@@ -192,5 +200,34 @@ def _is_sure_boundary(text: str, index: int) -> bool:
 
 
 def urls(text: str) -> list[tuple[int, int]]:
-    """Return where each URL of a text begins and ends."""
-    return [match.span() for match in re.finditer(_URL, text)] if "://" in text else []
+    """Return where each URL of a text begins and ends.
+
+    A closing bracket belongs to it if it was opened there; what ends a sentence does not.
+    """
+    if "://" not in text:
+        return []
+    found = []
+    at = 0
+    url = re.compile(_URL)  # here, since no first frame has one
+    while match := url.search(text, at):
+        start, host = match.start(), text.index("://", match.start()) + 3
+        at = _url_end(text, start, match.end())
+        if at > host:
+            found.append((start, at))
+    return found
+
+
+def _url_end(text: str, start: int, end: int) -> int:
+    """Return where a URL ends, of which nothing is behind end."""
+    is_quoted = text[start - 1 : start] == "'"
+    opened = dict.fromkeys(_BRACKETS.values(), 0)
+    for at in range(start, end):
+        char = text[at]
+        if char in opened:
+            opened[char] += 1
+        elif char in _BRACKETS:
+            opened[_BRACKETS[char]] -= 1
+        if opened.get(_BRACKETS.get(char, ""), 0) < 0 or (char == "'" and is_quoted):
+            end = at
+            break
+    return start + len(text[start:end].rstrip(_BEHIND_URL))

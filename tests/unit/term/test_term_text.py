@@ -215,11 +215,78 @@ def test_cut_fits(shown: str, cells: int) -> None:
     ("line", "found"),
     [
         ("see https://example.org/a-b?c=d. Or", ["https://example.org/a-b?c=d"]),
-        ("(http://x.org/),https://y", ["http://x.org/),https://y"]),
+        ("(http://x.org/),https://y", ["http://x.org/", "https://y"]),
         ("http://a http://b!?", ["http://a", "http://b"]),
         ("http:// ftp://x nothing", []),
-        ("日https://例え.jp/道、", ["https://例え.jp/道、"]),
+        ("日https://例え.jp/道、", ["https://例え.jp/道"]),
+        # Brackets: those opened in it belong to it.
+        ("(https://en.wikipedia.org/wiki/A_(b))", ["https://en.wikipedia.org/wiki/A_(b)"]),
+        ("https://en.wikipedia.org/wiki/A_(b).", ["https://en.wikipedia.org/wiki/A_(b)"]),
+        ("[x](https://a.org/b)[y]", ["https://a.org/b"]),
+        ("[https://a.org/?q[]=1]", ["https://a.org/?q[]=1"]),
+        ("{https://a.org/{b}}", ["https://a.org/{b}"]),
+        ("http://[::1]:80/x]", ["http://[::1]:80/x"]),
+        ("(see (https://a.org/b).)", ["https://a.org/b"]),
+        ("https://a.org/( b", ["https://a.org/"]),
+        ("<https://a.org/b>c", ["https://a.org/b"]),
+        # Quotes, of programs and of printers.
+        ("'https://a.org/b', \"https://c.org\"", ["https://a.org/b", "https://c.org"]),
+        ("'https://a.org/b'c", ["https://a.org/b"]),
+        ("https://a.org/it's", ["https://a.org/it's"]),
+        ("`https://a.org`d", ["https://a.org"]),
+        ("“https://a.org/b” «https://c.org» ‘https://d.org’s", [
+            "https://a.org/b", "https://c.org", "https://d.org",
+        ]),
+        ("*https://a.org/b* ~https://c.org/~", ["https://a.org/b", "https://c.org/"]),
+        # What follows without a blank where none are written.
+        ("见https://a.org/b。谢谢", ["https://a.org/b"]),
+        ("（https://a.org/b）", ["https://a.org/b"]),
+        ("「https://a.org/b」、https://c.org！", ["https://a.org/b", "https://c.org"]),
+        ("https://a.org（官网）https://c.org，", ["https://a.org", "https://c.org"]),
+        ("https://ja.wikipedia.org/wiki/日本語", ["https://ja.wikipedia.org/wiki/日本語"]),
+        ("https://a.org… https://b.org؟ https://c.org।", [
+            "https://a.org", "https://b.org", "https://c.org",
+        ]),
+        # Capitals, and what only begins like one.
+        ("HTTPS://Example.ORG/A Http://b.org", ["HTTPS://Example.ORG/A", "Http://b.org"]),
+        ("http://. https://) http://[ https:// \" http:/x", []),
     ],
-)
+)  # fmt: skip
 def test_urls(line: str, found: list[str]) -> None:
     assert [line[start:end] for start, end in text.urls(line)] == found
+
+
+URL_PIECES = st.sampled_from(
+    [
+        "http://",
+        "HTTPS://",
+        "a.org",
+        "/",
+        "(",
+        ")",
+        "[",
+        "]",
+        "'",
+        '"',
+        ".",
+        ",",
+        "。",
+        "）",
+        " ",
+        "字",
+    ]
+)
+
+
+@given(st.lists(URL_PIECES, max_size=20).map("".join))
+def test_a_url_is_whole_apart_and_without_blanks(line: str) -> None:
+    before = 0
+    for start, end in text.urls(line):
+        url = line[start:end]
+        assert before <= start < end
+        assert url.casefold().startswith(("http://", "https://"))
+        assert len(url.partition("://")[2]) > 0
+        assert not set(url) & set(' "。）')
+        assert url[-1] not in ".,'(["
+        assert url.count(")") <= url.count("(")
+        before = end
