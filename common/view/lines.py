@@ -158,7 +158,9 @@ class Lines(View):
     def said(self, message: Message) -> None:
         """Show a message, our own too: its row says that it is in the log."""
         self._row(row_of(message))
-        is_for_us = message.is_direct or mentions(message.text, (self._name,))
+        is_for_us = message.is_direct or mentions(
+            message.text, self._name, self.options.notify_words
+        )
         if is_for_us and not message.is_own:
             self.on_call(message.name, self._now)
 

@@ -417,12 +417,12 @@ class Screen(View):
 
     def _mark(self, message: Message) -> Mark:
         """Choose the one mark of a message: what must not be missed comes first."""
-        words = [self._status.name, *self.options.notify_words.split()]
+        name, words = self._status.name, self.options.notify_words
         if message.is_look_alike:
             return Mark.LOOK_ALIKE
         if message.is_direct:
             return Mark.DIRECT
-        if not message.is_own and attention.mentions(message.text, words):
+        if not message.is_own and attention.mentions(message.text, name, words):
             return Mark.MENTION
         return Mark.VERIFIED if message.is_verified else Mark.NONE
 

@@ -102,6 +102,8 @@ def test_mentions(house: House) -> None:
         ("a_ce ace_", " "),
         ("when is the DEPLOY?", "@"),
         ("deployed", " "),
+        ("aceさん、見て", "@"),
+        ("请看deploy吧", "@"),
     ):
         at.bea.say(said)
         at.ace.wait_for(f"bea  {said}")

@@ -8,25 +8,67 @@ from common.term.attention import Alarm, mentions, notice, title
 
 
 @pytest.mark.parametrize(
-    ("text", "words", "found"),
+    ("text", "name", "more", "found"),
     [
-        ("ace: look", ["ace"], True),
-        ("hey ACE!", ["ace"], True),
-        ("race faces", ["ace"], False),
-        ("ace_ ace1", ["ace"], False),
-        ("ac\u0065\u0301 aceé", ["ace"], False),
-        ("caf\u0065\u0301", ["café"], True),
-        ("Straße", ["STRASSE"], True),
-        ("a.c", ["a.c"], True),
-        ("abc", ["a.c"], False),
-        ("the deploy is red", ["ace", "deploy"], True),
-        ("nobody", [], False),
-        ("nobody", ["", " "], False),
-        ("日本 ace日", ["日本"], True),
+        ("ace: look", "ace", "", True),
+        ("hey ACE!", "ace", "", True),
+        ("race faces", "ace", "", False),
+        ("ace_ ace1", "ace", "", False),
+        ("ac\u0065\u0301 aceé", "ace", "", False),
+        ("caf\u0065\u0301", "café", "", True),
+        ("Straße", "STRASSE", "", True),
+        ("a.c", "a.c", "", True),
+        ("abc", "a.c", "", False),
+        ("the deploy is red", "ace", "deploy", True),
+        ("the build is red", "ace", "deploy, build", True),
+        ("the build is red", "ace", "部署、build，上线", True),
+        ("nobody", "", "", False),
+        ("nobody", "", "  ", False),
+        ("acer", "ace", "acer", True),
+        ("日本 ace日", "日本", "", True),
     ],
 )
-def test_mentions(text: str, words: list[str], found: bool) -> None:
-    assert mentions(text, words) is found
+def test_mentions(text: str, name: str, more: str, found: bool) -> None:
+    assert mentions(text, name, more) is found
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "found"),
+    [
+        # Written without blanks, on either side of a name of any script.
+        ("aceさん、見て", "ace", True),
+        ("見てaceさん", "ace", True),
+        ("今日はＡＣＥさん", "ace", True),
+        ("小明你好", "小明", True),
+        ("你好小明", "小明", True),
+        ("问小明2号", "小明", True),
+        ("田中さん", "田中", True),
+        ("カオリちゃん", "カオリ", True),
+        ("สวัสดีaceครับ", "ace", True),
+        ("สวัสดีสมชายครับ", "สมชาย", True),
+        ("ສະບາຍດີaceເດີ", "ace", True),
+        ("မင်္ဂလာပါaceရေ", "ace", True),
+        ("សួស្តីaceបាទ", "ace", True),
+        # Another letter, or another vowel of its last letter, is another name.
+        ("raceさん", "ace", False),
+        ("aceさん", "さん", True),
+        ("กาว", "ก", True),
+        ("กิน", "ก", False),
+        ("ace2さん ace_さん", "ace", False),
+        # Korean writes behind a name what becomes of it, and in front of it a blank.
+        ("ace님 어디", "ace", True),
+        ("민수야 봐", "민수", True),
+        ("김민수야", "민수", False),
+        ("나는ace", "ace", True),
+        # Scripts with blanks join nothing to a name.
+        ("боримся", "бор", False),
+        ("ace-у", "ace", True),
+        ("aceу", "ace", False),
+    ],
+)
+def test_mentions_in_scripts_without_blanks(text: str, name: str, found: bool) -> None:
+    assert mentions(text, name, "") is found
+    assert mentions(text, "nobody", f"deploy {name}") is found
 
 
 def test_an_alarm_rings_once_in_three_seconds() -> None:
