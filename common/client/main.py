@@ -190,7 +190,7 @@ def taken(settings: config.ClientConfig, view: View) -> Iterator[deque[int]]:
 
     This is the first frame, before what the loop needs is imported.
     """
-    with _caught_signals(has_screen=view.is_screen) as caught:
+    with _caught_signals(has_keys=view.has_keys) as caught:
         view.start()
         try:
             view.apply_options()
@@ -206,7 +206,7 @@ def taken(settings: config.ClientConfig, view: View) -> Iterator[deque[int]]:
 
 
 @contextlib.contextmanager
-def _caught_signals(*, has_screen: bool) -> Iterator[deque[int]]:
+def _caught_signals(*, has_keys: bool) -> Iterator[deque[int]]:
     """Put signals into a queue that the loop empties."""
     caught: deque[int] = deque()
 
@@ -214,7 +214,7 @@ def _caught_signals(*, has_screen: bool) -> Iterator[deque[int]]:
         caught.append(signum)
 
     wanted = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGCONT", "SIGWINCH", "SIGCHLD"]
-    if has_screen:
+    if has_keys:
         wanted.append("SIGTSTP")
     numbers = [getattr(signal, name) for name in wanted if hasattr(signal, name)]
     # What nohup, or a shell without job control, made us ignore stays ignored.

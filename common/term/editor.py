@@ -17,7 +17,6 @@ MESSAGE_BYTES = 16384  # what one message holds: UX.md 2
 _KILLS = 16
 _HISTORY = 200
 _QUERY = 100
-_WHEEL_ROWS = 3
 _PROMPT = "> "
 
 
@@ -175,7 +174,8 @@ class Editor:
         }
         same = {
             "ctrl-b": "left", "ctrl-f": "right", "ctrl-a": "home", "ctrl-e": "end",
-            "ctrl-left": "alt-b", "ctrl-right": "alt-f", "ctrl-p": "up", "ctrl-n": "down",
+            "ctrl-left": "alt-b", "ctrl-right": "alt-f", "alt-left": "alt-b", "alt-right": "alt-f",
+            "ctrl-p": "up", "ctrl-n": "down",
         }  # fmt: skip
         self._commands |= {name: self._commands[other] for name, other in same.items()}
 
@@ -191,6 +191,9 @@ class Editor:
 
     def apply(self, event: KeyEvent) -> Outcome | None:
         """Carry out an event, and return what it asks of others."""
+        if isinstance(event, Wheel):
+            # It moves the view, and nothing of what is typed or was begun.
+            return Scroll(event.rows)
         self.notice = None
         self._last, self._now = self._now, _Kind.OTHER
         if self._search and (not isinstance(event, Key) or event.name not in _ACTIONS):
@@ -200,10 +203,8 @@ class Editor:
                 self._type(clean(text))
             case Paste(text, is_cut):
                 self._paste(clean(text), is_cut=is_cut)
-            case Key(name, times):
-                return self._press(name, times)
-            case Wheel(is_up):
-                return Scroll(_WHEEL_ROWS if is_up else -_WHEEL_ROWS)
+            case Key(name):
+                return self._press(name)
             case Focus():
                 # The focus is not the editor's, nor does it end what a key began.
                 self._now = self._last
@@ -228,18 +229,13 @@ class Editor:
         shown, at = self._found(self._search)
         return Rows(0).layout(shown, at, prompt, columns, max_rows)
 
-    def _press(self, name: str, times: int) -> Outcome | None:
+    def _press(self, name: str) -> Outcome | None:
         if self._last is _Kind.CHORD and name == "ctrl-e":
             return Action.EDIT
         if name in _ACTIONS:
             return _ACTIONS[name]
-        if times > 1 and not self.text:
-            return Scroll(times if name == "up" else -times)
-        outcome = None
-        if command := self._commands.get(name):
-            for _ in range(times):
-                outcome = command()
-        return outcome
+        command = self._commands.get(name)
+        return command() if command else None
 
     def _did(self, kind: _Kind) -> None:
         self._now = kind
@@ -414,7 +410,7 @@ class Editor:
         at = text.casefold().find(search.query.casefold())
         return text, boundary(text, max(0, min(at, len(text))))
 
-    def _search_by(self, search: _Search, event: KeyEvent) -> Outcome | None:
+    def _search_by(self, search: _Search, event: Typed | Paste | Key | Focus) -> Outcome | None:
         match event:
             case Typed(text) | Paste(text):
                 query = (search.query + clean(text, multiline=False))[:_QUERY]
@@ -425,14 +421,12 @@ class Editor:
                 self._find(search.query, search.at)
             case Key("esc" | "ctrl-g" | "ctrl-c"):
                 self._search = None
-            case Key(name, times):
+            case Key(name):
                 self._search = None
                 if search.at < len(self._history):
                     self._recall(self._history[search.at])
                 if name not in ("enter", "ctrl-j"):
-                    return self._press(name, times)
-            case Wheel(is_up):
-                return Scroll(_WHEEL_ROWS if is_up else -_WHEEL_ROWS)
+                    return self._press(name)
             case Focus():
                 pass
         return None

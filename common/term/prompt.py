@@ -51,7 +51,8 @@ class Prompt:
             case Typed(text):
                 draft.put(draft.cursor, draft.cursor, clean(text))
             case Paste(text):
-                kept = clean(text, multiline=not self.is_hidden)
+                # A secret has one row, and its line end, copied with it, is no part of it.
+                kept = clean(text.strip("\r\n"), multiline=False) if self.is_hidden else clean(text)
                 draft.put(draft.cursor, draft.cursor, kept, is_pasted=True)
             case Key("enter" | "ctrl-j"):
                 answer = Entered(draft.text, draft.is_pasted)

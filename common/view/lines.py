@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
+import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -12,9 +14,9 @@ from typing import Any, Final
 from common.term import text
 from common.term.attention import mentions
 from common.term.editor import Action, Submit
-from common.term.keys import KeyEvent, Keys
+from common.term.keys import Key, KeyEvent, Keys
 from common.term.prompt import Entered, Prompt, Reply
-from common.view.output import Output, is_terminal
+from common.view.output import Output, is_terminal, stop_process
 from common.view.view import Message, Outcome, Presence, Summary, View
 
 try:
@@ -45,7 +47,7 @@ class Lines(View):
         self._output = Output(self.output_fd, is_shared=True)
         self._encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
         # Without termios the terminal edits the line, and we see it at Enter.
-        self._is_terminal = HAS_TERMIOS and is_terminal(0) and is_terminal(self.output_fd)
+        self.has_keys = HAS_TERMIOS and is_terminal(0) and is_terminal(self.output_fd)
         self._keys = Keys()
         self._input = Prompt("")
         self._question: Prompt | None = None
@@ -56,27 +58,44 @@ class Lines(View):
         self._name = ""
         self._typed_at_s: float | None = None
         self._modes: list[Any] | None = None
+        # A terminal that can do nothing would show them.
+        can_mark = os.environ.get("TERM", "") not in ("", "dumb", "unknown")
+        self._brackets = ("\x1b[?2004h", "\x1b[?2004l") if can_mark else ("", "")
 
     # --- The terminal.
 
     def start(self) -> None:
         """Read keys one by one, so that arrivals never cut what is being typed."""
-        if self._is_terminal:
+        if self.has_keys:
             self._modes = _cbreak()
+            self._write(self._brackets[0])
 
     def stop(self) -> None:
         """Write what is left, and give the terminal back."""
         self._release()
         if self._shown:
             self._write("\n")
+        self._give_back()
+
+    def _give_back(self) -> None:
+        if self.has_keys:
+            self._write(self._brackets[1])
         self._output.drain()
         if self._modes is not None:
             _set_modes(self._modes)
 
+    def suspend(self) -> None:
+        """Give the terminal back, stop until SIGCONT, and take it again."""
+        self._give_back()
+        stop_process()
+        self.resized()
+
     def resized(self) -> None:
         """Take the terminal again after a suspension."""
-        if self._modes is not None:
-            _cbreak()
+        if not self.has_keys:
+            return
+        self._write(self._brackets[0])
+        if _cbreak():
             self._shown = ""
             self._echo()
 
@@ -86,7 +105,7 @@ class Lines(View):
         """Take keys from a terminal, or lines from anything else."""
         self._now = now
         # One by one: a line may answer what the one before it makes us ask.
-        if not self._is_terminal:
+        if not self.has_keys:
             return self._lines(data)
         return self._apply(self._keys.receive(data, now), now)
 
@@ -107,6 +126,19 @@ class Lines(View):
 
     def _apply(self, events: list[KeyEvent], now: float) -> Iterator[Outcome]:
         for event in events:
+            # What a terminal makes signals of comes as keys, since in a paste it is none (UX.md 2).
+            match event:
+                case Key("ctrl-c"):
+                    os.kill(0, signal.SIGINT)
+                    continue
+                case Key("ctrl-\\"):
+                    yield Action.LEAVE_NOW
+                    continue
+                case Key("ctrl-z"):
+                    yield Action.SUSPEND
+                    continue
+                case _:
+                    pass
             prompt = self._question or self._input
             reply = prompt.apply(event)
             if prompt is self._input:
@@ -148,7 +180,7 @@ class Lines(View):
     def ask(self, prompt: Prompt | None) -> None:
         """Put a question in the place of the input, or take it away."""
         self._question = prompt
-        if self._is_terminal:
+        if self.has_keys:
             self._echo()
         elif prompt is not None:
             self._write(prompt.question + "\n")
@@ -166,7 +198,7 @@ class Lines(View):
 
     def refill(self, content: str, *, is_pasted: bool) -> None:
         """Put a text back that was not sent, unless it came from a pipe."""
-        if self._is_terminal:
+        if self.has_keys:
             self._input.fill(content, is_pasted=is_pasted)
             if self._question is None:
                 self._echo()
@@ -250,7 +282,7 @@ class Lines(View):
 
     def tick(self, now: float) -> list[Outcome]:
         """Let a lone ESC become a key."""
-        return list(self._apply(self._keys.tick(now), now)) if self._is_terminal else []
+        return list(self._apply(self._keys.tick(now), now)) if self.has_keys else []
 
 
 def row_of(message: Message) -> str:
@@ -270,14 +302,19 @@ def _clock(at_ms: int) -> str:
 
 
 def _cbreak() -> list[Any] | None:
-    """Let keys through one by one, unechoed, and return the modes before; signals stay on."""
+    """Let keys through one by one, unechoed, none as a signal.
+
+    Returns the modes before, None if they were these, or the terminal is gone.
+    """
     try:
         before = termios.tcgetattr(0)
     except termios.error:
         return None
     modes = before.copy()
-    modes[3] &= ~(termios.ICANON | termios.ECHO)
+    modes[3] &= ~(termios.ICANON | termios.ECHO | termios.ISIG | termios.IEXTEN)
     modes[0] &= ~termios.ICRNL
+    if modes == before:
+        return None
     _set_modes(modes)
     return before
 

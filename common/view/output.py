@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import select
+import signal
 import sys
 from typing import Final
 
@@ -90,6 +91,13 @@ def is_terminal(fd: int) -> bool:
         return os.isatty(fd)
     except OSError:
         return False
+
+
+def stop_process() -> None:
+    """Stop as a shell expects it of Ctrl-Z, with all of our job, until SIGCONT."""
+    handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+    os.kill(0, signal.SIGTSTP)
+    signal.signal(signal.SIGTSTP, handler)
 
 
 def print_row(row: str, end: str = "\n") -> None:

@@ -21,12 +21,12 @@ from typing import Final
 from common.errors import FileError
 from common.term import attention, text
 from common.term.editor import Action, Editor, Scroll, Submit
-from common.term.keys import Focus, KeyEvent, Keys
+from common.term.keys import Focus, Key, KeyEvent, Keys, Typed, Wheel
 from common.term.prompt import Prompt
 from common.term.rows import LEAST_COLUMNS, EntryKind, Mark, Row, Span, Style
 from common.term.scrollback import Scrollback, Shown
 from common.term.status import StatusRow, status_row
-from common.view.output import Output
+from common.view.output import Output, stop_process
 from common.view.view import Message, Outcome, Presence, Summary, View
 
 READ_BYTES: Final = 64 * 1024
@@ -34,9 +34,14 @@ FRAME_S: Final = 1 / 30
 LEAST_ROWS: Final = 4
 STATUS_COLUMNS: Final = 4
 """Below this only the tail of the input is drawn."""
-_MODES_ON: Final = b"\x1b[22;2t\x1b[?2004h\x1b[?1004h"
+_BRACKETS_ON: Final = b"\x1b[?2004h"
+_MODES_ON: Final = b"\x1b[22;2t" + _BRACKETS_ON + b"\x1b[?1004h"
 """Title pushed, bracketed paste, focus reports; undone in reverse."""
 _MODES_OFF: Final = b"\x1b[?1004l\x1b[?2004l\x1b[23;2t"
+_WHEEL_SAVED: Final = b"\x1b[?1007s"
+_WHEEL_ON: Final = b"\x1b[?1007h"
+"""The wheel sends arrows, and selecting stays the terminal's; many do so unasked, thus restored."""
+_WHEEL_OFF: Final = b"\x1b[?1007l\x1b[?1007r"
 _MOUSE_ON: Final = b"\x1b[?1000h\x1b[?1006h"
 _MOUSE_OFF: Final = b"\x1b[?1006l\x1b[?1000l"
 _FRAME_BEGINS: Final = b"\x1b[?2026h"
@@ -44,7 +49,6 @@ _FRAME_ENDS: Final = b"\x1b[?2026l"
 _PIPE_BYTES: Final = 1024 * 1024
 _SET_PIPE_SIZE: Final = 1031  # Linux F_SETPIPE_SZ
 _URLS: Final = 20
-_RETURN_KEYS: Final = b"\r\n\x03\x1bq"
 _TERMINFO_KEYS: Final = {
     "kcuu1": "up",
     "kcud1": "down",
@@ -136,6 +140,7 @@ class Screen(View):
         # What Python writes to standard error now would be typed over the screen.
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - closed in stop()
         # Before curses writes: what it has not flushed may end within a sequence.
+        self._output.put(_WHEEL_SAVED)
         self._enter_modes()
         self._window = curses.initscr()
         curses.raw()
@@ -159,11 +164,17 @@ class Screen(View):
         self._colours = 256 if curses.COLORS >= 256 else 8 if curses.COLORS >= 8 else 0
 
     def _enter_modes(self) -> None:
-        self._output.put(_MODES_ON + (_MOUSE_ON if self._has_mouse else b""))
+        self._output.put(_WHEEL_ON + _MODES_ON + (_MOUSE_ON if self._has_mouse else b""))
         self._title = ""
 
-    def _leave_modes(self) -> None:
-        """Undo all we did to the terminal, and wait a little until it has taken that."""
+    def _leave_modes(self, *, is_alone: bool = False) -> None:
+        """Undo what we did to the terminal, and wait a little until it has taken that.
+
+        is_alone: nobody else has it meanwhile.
+        """
+        if not is_alone:
+            self._output.put(_WHEEL_OFF)
+            self.flush()
         with contextlib.suppress(curses.error):  # the terminal is gone
             curses.def_prog_mode()
         with contextlib.suppress(curses.error):
@@ -195,9 +206,7 @@ class Screen(View):
         if self._is_away:
             return
         self._leave_modes()
-        handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-        os.kill(0, signal.SIGTSTP)
-        signal.signal(signal.SIGTSTP, handler)
+        stop_process()
         self._come_back()
 
     def resized(self) -> None:
@@ -226,14 +235,15 @@ class Screen(View):
         self._print(self._history.urls(_URLS))
 
     def _print(self, rows: list[str]) -> None:
-        self._leave_modes()
+        self._leave_modes(is_alone=True)
         self._is_away = True
         # Raw still, so that no key is a signal or shows between the rows; but newlines work.
         modes = termios.tcgetattr(0)
         modes[3] &= ~(termios.ICANON | termios.ECHO | termios.ISIG)
         termios.tcsetattr(0, termios.TCSADRAIN, modes)
         rows = [*(rows or ["There is nothing to copy."]), "-- Enter returns."]
-        self._output.put(("\n".join(rows) + "\n").encode("utf-8", "replace"))
+        # What is pasted here returns nowhere, or the rest of it would be keys there.
+        self._output.put(_BRACKETS_ON + ("\n".join(rows) + "\n").encode("utf-8", "replace"))
 
     def edit(self) -> None:
         """Edit the draft in an editor of the user's.
@@ -307,10 +317,6 @@ class Screen(View):
     def receive(self, data: bytes, now: float) -> list[Outcome]:
         """Take keys; what only moves the view is done here."""
         self._now = now
-        if self._is_away:
-            if any(key in _RETURN_KEYS for key in data):
-                self._come_back()
-            return []
         return self._apply(self._keys.receive(data, now), now)
 
     def tick(self, now: float) -> list[Outcome]:
@@ -329,13 +335,16 @@ class Screen(View):
     def _apply(self, events: list[KeyEvent], now: float) -> list[Outcome]:
         outcomes: list[Outcome] = []
         for event in events:
+            if self._is_away:
+                self._return(event)
+                continue
             if isinstance(event, Focus):
                 self._is_focused = event.is_gained
                 self._history.focus(event.is_gained)
             else:
                 self._history.key(now)
             self._is_input_dirty = True
-            if self._question is not None:
+            if self._question is not None and not isinstance(event, Wheel):
                 reply = self._question.apply(event)
                 if reply is not None:
                     outcomes.append(reply)
@@ -344,6 +353,14 @@ class Screen(View):
             if outcome is not None:
                 outcomes += self._moved(outcome)
         return outcomes
+
+    def _return(self, event: KeyEvent) -> None:
+        """Come back from the view to be copied from, at a key that says so."""
+        match event:
+            case Key("enter" | "ctrl-j" | "ctrl-c" | "esc") | Typed("q") if self._child is None:
+                self._come_back()
+            case _:
+                pass
 
     def _moved(self, outcome: Action | Submit | Scroll) -> list[Outcome]:
         """Move the view if that is all that was asked; else hand it on."""

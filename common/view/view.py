@@ -90,7 +90,7 @@ VALUES = {
     "notify": ("on", "off", "all"),
 }
 MEANINGS = {
-    "mouse": "on: the wheel scrolls, and the terminal selects with Shift",
+    "mouse": "on: the wheel scrolls in any terminal, which then selects with Shift",
     "joins": "rows of who comes and goes",
     "bell": "rings for mentions and direct messages; all: for every message",
     "notify": "desktop notices for the same, without the text",
@@ -122,6 +122,7 @@ class View:
 
     Attributes:
         is_screen: whether it owns the whole terminal.
+        has_keys: whether it takes keys one by one, those too that a terminal makes signals of.
         stays_open: whether a person may go on reading when all is over.
         has_history: whether there is one to find something in, or to copy from.
         greets: whether it says in bare rows where we are connected, as the small programs did.
@@ -141,6 +142,7 @@ class View:
 
     def __init__(self) -> None:
         self.output_fd = 1
+        self.has_keys = self.is_screen
         self.options = Options()
         self.sources: Callable[[], Sources] = no_sources
         self.on_call: Callable[[str, float], None] = no_call

@@ -628,6 +628,7 @@ class Bench:
             tty.until(lambda: KEYS[:1] in tty.seen)
             self.figures["paste ms"] = 1000 * (tty.last - began)
         self.figures["paste cpu"] = 1000 * (tty.cpu_s() - cpu)
+        tty.settle(0.2, 10)  # so soon after a paste, a key would be text
         tty.send(b"\x0b" if self._subject.argv is _irssi else b"")
         tty.send(CLEAR)
         tty.settle(0.5, 10)

@@ -487,6 +487,11 @@ class Screen:
         self.type(b"\x1a")
         self._house.until(lambda: len(self.told) > count, lambda: self.drawn)
         assert self.told[-1].get("stopped") == signal.SIGTSTP, self.told
+        # What it wrote last may come behind the news that it has stopped.
+        self._house.until(
+            lambda: self.raw.rfind(b"\x1b[?2004l") > self.raw.rfind(b"\x1b[?2004h"),
+            lambda: repr(self.raw[-200:]),
+        )
 
     def foreground(self) -> None:
         """Type `fg` in the shell."""

@@ -26,6 +26,7 @@ class Table:
     relay: Relay
     ace: Screen
     bea: Bot
+    frames: int = 0
 
     def until_input(self, shown: str) -> None:
         """Wait until the input is this; a bar stands where the cursor must be."""
@@ -73,11 +74,17 @@ class Table:
                 data = data[os.write(self.ace._master, data[:4000]) :]
             self.house.turn(0)
 
+    def clear_the_paste(self) -> None:
+        """Clear the input once Ctrl-C is a key again."""
+        self.let_the_paste_end()
+        self.keys(b"\x03", "|")
+
     def let_the_paste_end(self) -> None:
-        """Let more than the 100 ms pass in which Enter is a newline, in frames drawn."""
-        for number in range(6):
-            self.bea.say(f"frame {number}.")
-            self.ace.wait_for(f"frame {number}.")
+        """Let more than the 100 ms pass in which no key acts, in frames drawn."""
+        for _ in range(6):
+            self.frames += 1
+            self.bea.say(f"frame {self.frames}.")
+            self.ace.wait_for(f"frame {self.frames}.")
 
     def entered(self, content: str) -> None:
         """Type Enter until it sends: within 100 ms of a paste it is a newline."""

@@ -10,11 +10,12 @@ import pyte
 
 # What ncurses makes of the capabilities of xterm-256color, and the modes we set by hand. Left out
 # on purpose: bells, clipboard, reports, and whatever else a hostile text would ask for.
-_MODES = "(?:1|7|12|25|1004|1034|1049|2004|2026)"
+_MODES = "(?:1|7|12|25|1004|1007|1034|1049|2004|2026)"
 _CURSES = re.compile(
     rf"""
       [\r\n\b\t]
     | \x1b\[\?{_MODES}(?:;{_MODES})*[hl]
+    | \x1b\[\?1007[sr]                       # save and restore of what the wheel does
     | \x1b\[2[23];(?:0;0|[02])t             # push and pop of the title
     | \x1b\]2;[^\x00-\x1f\x7f-\x9f]{{0,100}}\x1b\\      # the title
     | \x1b\[(?:\d+(?:;\d+)?)?H               # cursor
@@ -29,7 +30,7 @@ _CURSES = re.compile(
     """,
     re.VERBOSE,
 )
-_LINES = re.compile(r"[\r\n\b]|\x1b\[[\d;]*m")
+_LINES = re.compile(r"[\r\n\b]|\x1b\[[\d;]*m|\x1b\[\?2004[hl]")
 _FRAME_BEGINS, _FRAME_ENDS = b"\x1b[?2026h", b"\x1b[?2026l"
 _FOREIGN = ("Cc", "Cf", "Cs", "Co", "Cn")
 
@@ -59,6 +60,12 @@ class _Cells(pyte.Screen):
         for char in data:
             super().draw(char)
             self._last = char
+
+    def set_margins(
+        self, top: int | None = None, bottom: int | None = None, *, private: bool = False
+    ) -> None:
+        if not private:  # that is the restoring of a mode
+            super().set_margins(top, bottom)
 
     def repeat(self, count: int = 1) -> None:
         self.draw(self._last * (count or 1))

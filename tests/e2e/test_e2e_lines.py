@@ -164,6 +164,8 @@ def test_a_terminal_that_can_do_nothing(house: House) -> None:
         ace.wait_for(f"u{number}: hello")
         ace.type(b"\x04")
         assert ace.ended() == 0
+        # Nor is it asked to mark what is pasted, which it would show.
+        assert (b"\x1b" in ace.raw) == (term == "no-such-terminal")
 
 
 def test_a_python_without_curses(house: House) -> None:

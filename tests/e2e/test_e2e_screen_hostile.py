@@ -32,9 +32,7 @@ def test_pasted_and_sent(house: House) -> None:
                 ),
                 lambda number=number: f"{number}:\n{at.ace.drawn}",  # type: ignore[misc]
             )
-        at.ace.type(b"\x03")
-        at.until_input("|")
-    at.let_the_paste_end()
+        at.clear_the_paste()
     at.ace.say("unharmed")
     at.heard("unharmed")
     assert at.bea.heard == ["unharmed"]

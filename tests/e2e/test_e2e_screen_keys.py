@@ -41,6 +41,13 @@ MOVING: tuple[tuple[bytes, str], ...] = (
     (b"one two_three\x1b[1;5D\x1b[1;5D", "one |two_three"),
     (b"one two\x01\x1bf", "one| two"),
     (b"one two\x01\x1b[1;5C\x1b[1;5C", "one two|"),
+    (b"one two_three\x1b[1;3D\x1b\x1b[D", "one |two_three"),
+    (b"one two_three\x1b\x1bOD\x1b[1;9D\x1bb", "|one two_three"),
+    (b"one two\x01\x1b[1;3C\x1b\x1b[C", "one two|"),
+    # Reports that another program left on.
+    (b"one\x1b[32;2utwo\x1b[97;5u", "|one two"),
+    (b"one two\x1b[27;5;97~\x1b[27;5;102~", "o|ne two"),
+    (b"one\x1b[27;2;32~two\x1b[98;3u", "one |two"),
 )
 DELETING: tuple[tuple[bytes, str], ...] = (
     (b"abc\x7f", "ab|"),
@@ -64,7 +71,6 @@ KILLING: tuple[tuple[bytes, str], ...] = (
     (b"one\x17two\x17\x19\x1by", "one|"),
 )
 CHANGING: tuple[tuple[bytes, str], ...] = (
-    (PASTE_BEGINS + b"pasted" + PASTE_ENDS + b"\x1f", "|"),
     (b"ab\x14", "ba|"),
     (b"one two\x01\x1bu", "ONE| two"),
     (b"ONE two\x01\x1bl", "one| two"),
@@ -80,9 +86,8 @@ def test_readline(house: House, table: tuple[tuple[bytes, str], ...]) -> None:
     for typed, shown in table:
         at.keys(typed, shown)
         at.empty()
-    # One of the tables pastes, and Enter so soon after it is a newline.
-    at.ace.type("still alive")
-    at.entered("still alive")
+    at.ace.say("still alive")
+    at.heard("still alive")
 
 
 def test_enter(house: House) -> None:
@@ -117,8 +122,13 @@ def test_rows_of_a_long_input(house: House) -> None:
     # A third of the rows, the last ones; the history keeps the rest.
     at.until_rows("  row 5", "  row 6", "  row 7", "  row 8")
     assert at.ace.display[7].startswith(" lobby")
-    for _ in range(8):
+    for number in range(8):
+        # One by one: together they would be the wheel.
+        y = max(8, 10 - number)
         at.ace.type(UP)
+        at.house.until(lambda y=y: at.ace.terminal.cursor == (y, 7), lambda: at.ace.drawn)  # type: ignore[misc]
+        at.bea.say(f"step {number}.")
+        at.ace.wait_for(f"step {number}.")
     at.until_rows("> row 0", "  row 1", "  row 2", "  row 3")
     at.ace.type(HOME + b"x" * 50)
     at.until_rows("> " + "x" * 37, "  " + "x" * 13 + "row 0")
@@ -294,7 +304,7 @@ def test_f1_and_unknown_keys(house: House) -> None:
     at.ace.wait_for("/quit [TEXT]")
     at.empty()
     for unknown in (
-        b"\x1b[99~", b"\x1b[1;2;3A", b"\x1b[13;5u", b"\x1b]11;rgb:0/0/0\x07", b"\x1bP1$r0m\x1b\\",
+        b"\x1b[99~", b"\x1b[1;2;3A", b"\x1b[98;9u", b"\x1b]11;rgb:0/0/0\x07", b"\x1bP1$r0m\x1b\\",
         b"\x1b[?1;2c", b"\x1b[24;80R", b"\x1b_x\x1b\\", b"\x1bOI", b"\x1b[24~", b"\x1b[1;9P",
         b"\x00", b"\x0f", b"\x11", b"\x13", b"\x16", b"\x1d", b"\x1e", b"\x18x",
     ):  # fmt: skip
@@ -331,11 +341,20 @@ def test_the_wheel_without_a_mouse(house: House) -> None:
     at.ace.wait_for("number 56.")
     at.ace.type(DOWN * 3)
     at.ace.wait_for("number 59.")
-    # With text in the input, the same keys are keys.
+    # What is typed is left alone; a key alone is a key.
     at.ace.say("said")
     at.heard("said")
     at.keys("x", "x|")
-    at.keys(UP * 2, "said|")
+    at.ace.type(UP * 3)
+    at.ace.wait_for("ace  said", gone=True)
+    at.until_input("x|")
+    at.ace.type(DOWN * 3)
+    at.ace.wait_for("ace  said")
+    filled(at, 3)
+    at.keys(UP, "said|")
+    filled(at, 4)
+    at.keys(DOWN, "x|")
+    assert b"\x1b[?1007h" in at.ace.raw
 
 
 def test_the_mouse(house: House) -> None:
@@ -369,23 +388,42 @@ def test_pasting(house: House) -> None:
     at.ace.type(b"before " + PASTE_BEGINS + content + PASTE_ENDS)
     at.ace.wait_for("40 lines, 519 bytes: Enter sends, Esc removes")
     assert at.ace.input_row == "  twelve chars"
+    at.let_the_paste_end()
     at.keys(ESC, "before |")
     at.ace.type(b"\x1f")
     at.house.until(lambda: at.ace.input_row == "  twelve chars")
     at.entered("before " + "\n".join(["twelve chars"] * 40))
+    # A paste is one step to undo.
+    at.keys(PASTE_BEGINS + b"one row" + PASTE_ENDS, "one row|")
+    at.let_the_paste_end()
+    at.keys(b"\x1f", "|")
     # A clipboard with its own end marker, and no brackets at all: neither is sent, nor obeyed.
     for hostile in (
         PASTE_BEGINS + PASTE_ENDS + b"/quit\r" + PASTE_ENDS,
-        PASTE_BEGINS + b"/quit" + PASTE_ENDS + b"\r",
+        PASTE_BEGINS + b"/quit" + PASTE_ENDS + b"\r/quit\r\x03\x04!" + PASTE_ENDS,
         b"/quit\r/quit\r",
     ):
         at.ace.type(hostile)
         at.ace.wait_for("> /quit")
-        at.ace.type(b"\x03")
-        at.until_input("|")
+        at.clear_the_paste()
     at.ace.type(PASTE_BEGINS + b"/quit" + PASTE_ENDS)
     at.ace.wait_for("> /quit")
+    at.let_the_paste_end()
     at.ace.type(END + b" now")
     at.ace.wait_for("> /quit now")
     at.entered("/quit now")
     assert at.bea.heard[-1] == "/quit now"
+
+
+def test_enter_in_the_read_that_ended_a_pasted_row_sends(house: House) -> None:
+    at = seat(house)
+    at.ace.type(PASTE_BEGINS + b"one row" + PASTE_ENDS + b"\r")
+    at.heard("one row")
+    at.until_input("|")
+    at.ace.type(b"typed " + PASTE_BEGINS + b"and pasted" + PASTE_ENDS + b"\r")
+    at.heard("typed and pasted")
+    # Two rows are looked at first.
+    at.ace.type(PASTE_BEGINS + b"one\rtwo" + PASTE_ENDS + b"\r")
+    at.until_rows("> one", "  two")
+    at.let_the_paste_end()
+    assert at.bea.heard == ["one row", "typed and pasted"]

@@ -37,14 +37,18 @@ def check_restored(terminal: Screen) -> None:
     before, after = terminal.modes
     assert before == after
     raw = terminal.raw
+    assert last(raw, b"2004") == b"l"
     if terminal.is_plain:
         return
     assert b"\x1b[?1049h" in raw, "it never had the screen"
-    for mode in (b"1049", b"2004", b"1004", b"2026", b"1"):
+    for mode in (b"1049", b"1004", b"1007", b"2026", b"1"):
         assert last(raw, mode) == b"l", mode
     if b"\x1b[?25" in raw:
         assert last(raw, b"25") == b"h"
     assert last(raw, b"7") == b"h"
+    # What the wheel did before is saved once, and restored.
+    assert raw.count(b"\x1b[?1007s") == 1
+    assert raw.rindex(b"\x1b[?1007r") > raw.rindex(b"\x1b[?1007h") > raw.index(b"\x1b[?1007s")
     pushed, popped = (re.findall(rb"\x1b\[%s;[\d;]*t" % way, raw) for way in (b"22", b"23"))
     assert len(pushed) == len(popped)
     tail = raw[raw.rindex(b"\x1b[?1049l") :]

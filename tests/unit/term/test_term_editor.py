@@ -126,15 +126,27 @@ def test_a_blank_input_is_cleared() -> None:
     assert editor.text == ""
 
 
-def test_the_wheel_scrolls_and_so_does_a_run_of_arrows_while_the_input_is_empty() -> None:
+def test_the_wheel_moves_the_view_and_nothing_that_is_typed_or_was_begun() -> None:
     editor = new()
-    assert editor.apply(Wheel(True)) == Scroll(3)
-    assert editor.apply(Wheel(False)) == Scroll(-3)
-    assert editor.apply(Key("up", 5)) == Scroll(5)
-    assert editor.apply(Key("down", 2)) == Scroll(-2)
-    press(editor, "a <enter> b <enter> c")
-    assert editor.apply(Key("up", 2)) is None
-    assert editor.text == "a"
+    press(editor, "a <enter> b <enter> c <ctrl-w> <ctrl-y>")
+    for rows in (3, -3, 1):
+        assert editor.apply(Wheel(rows)) == Scroll(rows)
+    assert shown(editor) == "c|"
+    press(editor, "x <alt-enter> be <tab>")
+    before = shown(editor)
+    assert editor.apply(Wheel(5)) == Scroll(5)
+    assert shown(editor) == before
+    press(editor, "<ctrl-r> a")
+    row = editor.layout(60, 1).rows
+    assert editor.apply(Wheel(1)) == Scroll(1)
+    assert editor.layout(60, 1).rows == row
+
+
+@pytest.mark.parametrize(("key", "at"), [("alt-left", "one |two"), ("alt-right", "one two|")])
+def test_alt_with_an_arrow_moves_by_word(key: str, at: str) -> None:
+    editor = new()
+    press(editor, f"one_two <left> <{key}>")
+    assert shown(editor) == at
 
 
 def test_history_keeps_the_draft_and_edits_of_old_lines() -> None:
@@ -219,7 +231,7 @@ def test_in_a_search_other_keys_take_the_line_and_act_on_it() -> None:
     assert editor.apply(Paste("\x1btwo\n")) is None
     assert editor.layout(60, 1).rows == ('no match "␛two ": ',)
     assert press(editor, "<pgup>") is Action.PAGE_UP
-    assert editor.apply(Wheel(True)) == Scroll(3)
+    assert editor.apply(Wheel(3)) == Scroll(3)
     assert editor.apply(Focus(True)) is None
     assert press(editor, "<esc>") is None
 
@@ -419,7 +431,7 @@ EVENTS = st.one_of(
     ).map(Typed),
     st.text(st.sampled_from("/x y\n\r日\u0301\x9b"), max_size=20).map(Paste),
     st.sampled_from(KEYS).map(Key),
-    st.just(Wheel(True)),
+    st.just(Wheel(3)),
     st.just(Focus(False)),
 )
 SCREENS = st.tuples(st.integers(1, 30), st.integers(1, 6))
