@@ -93,6 +93,21 @@ def is_terminal(fd: int) -> bool:
         return False
 
 
+def own_terminal() -> int:
+    """Return a descriptor of our own on the terminal, one that does not wait if that can be had.
+
+    Another user's, as after su, and one whose name is not in this file system, as in a container,
+    has no name to open it by: it is our controlling terminal, or we have what we were given.
+    """
+    flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY
+    with contextlib.suppress(OSError):
+        return os.open(os.ttyname(1), flags)
+    with contextlib.suppress(OSError):
+        os.tcgetpgrp(1)  # which is told of the controlling terminal alone
+        return os.open("/dev/tty", flags)
+    return os.dup(1)
+
+
 def stop_process() -> None:
     """Stop as a shell expects it of Ctrl-Z, with all of our job, until SIGCONT."""
     handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)

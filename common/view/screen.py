@@ -12,10 +12,12 @@ import curses
 import fcntl
 import locale
 import os
+import re
 import signal
 import sys
 import termios
 import time
+from collections.abc import Iterator
 from typing import Final
 
 from common.errors import FileError
@@ -26,7 +28,7 @@ from common.term.prompt import Prompt
 from common.term.rows import LEAST_COLUMNS, EntryKind, Mark, Row, Span, Style
 from common.term.scrollback import Scrollback, Shown
 from common.term.status import StatusRow, status_row
-from common.view.output import Output, stop_process
+from common.view.output import Output, own_terminal, stop_process
 from common.view.view import Message, Outcome, Presence, Summary, View
 
 READ_BYTES: Final = 64 * 1024
@@ -49,6 +51,10 @@ _FRAME_ENDS: Final = b"\x1b[?2026l"
 _PIPE_BYTES: Final = 1024 * 1024
 _SET_PIPE_SIZE: Final = 1031  # Linux F_SETPIPE_SZ
 _URLS: Final = 20
+_LIKE_XTERM: Final = (
+    "alacritty|contour|foot|ghostty|gnome|iterm2?|kitty|konsole|mintty|mlterm|nsterm|putty|rio|rxvt"
+    "|screen|st|tmux|vte|wezterm"
+)
 _TERMINFO_KEYS: Final = {
     "kcuu1": "up",
     "kcud1": "down",
@@ -82,18 +88,13 @@ class Screen(View):
         """Look at the terminal, without taking it.
 
         Raises:
-            FileError: if it is of a type that curses does not know, or cannot be opened.
+            FileError: if it is of a type of which curses knows no kin.
         """
         super().__init__()
-        try:
-            curses.setupterm()
-            self.output_fd = os.open(os.ttyname(1), os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
-        except curses.error:
-            raise FileError("The terminal type is not known here.") from None
-        except OSError:
-            raise FileError("The terminal cannot be opened.") from None
+        self._type = _known_type(os.environ.get("TERM", ""))
+        self.output_fd = own_terminal()
         self._wants_colour = has_colour
-        self._output = Output(self.output_fd, is_shared=False)
+        self._output = Output(self.output_fd, is_shared=os.get_blocking(self.output_fd))
         self._pipe_out = -1
         self._saved_fd = -1
         self._stderr = sys.stderr
@@ -142,7 +143,10 @@ class Screen(View):
         # Before curses writes: what it has not flushed may end within a sequence.
         self._output.put(_WHEEL_SAVED)
         self._enter_modes()
+        # What we start, and what tells terminals apart, reads the type that the user has.
+        theirs, os.environ["TERM"] = os.environ["TERM"], self._type
         self._window = curses.initscr()
+        os.environ["TERM"] = theirs
         curses.raw()
         curses.noecho()
         self._set_colours()
@@ -669,6 +673,30 @@ def _line(message: Message, mark: Mark) -> Shown:
         mark,
         message.is_own,
     )
+
+
+def _known_type(name: str) -> str:
+    """Return a terminal type that curses knows: this one, or one of its family.
+
+    Raises:
+        FileError: if there is none.
+    """
+    for known in _kin(name):
+        with contextlib.suppress(curses.error):
+            curses.setupterm(known)
+            return known
+    raise FileError("The terminal type is not known here.")
+
+
+def _kin(name: str) -> Iterator[str]:
+    """Yield a terminal type, and those that can stand in for it, the nearest first."""
+    yield name
+    for end in reversed([match.start() for match in re.finditer("[-.+]", name)]):
+        yield f"{name[:end]}-256color"
+        yield name[:end]
+    if re.fullmatch(_LIKE_XTERM, re.split("[-.+]", name)[0]):
+        yield "xterm-256color"
+        yield "xterm"
 
 
 def _set_locale() -> bool:
