@@ -31,8 +31,16 @@ class UsageError(TermchatError):
     exit_code = EXIT_USAGE
 
 
+class Lacking(UsageError, ImportError):
+    """A library of this machine that cannot do what we need; it says what to do."""
+
+
 class FileError(TermchatError):
     """A private or stored file cannot be used."""
+
+
+class Inaccessible(FileError):
+    """The system does not let us read or write it."""
 
 
 class ProtocolError(TermchatError):

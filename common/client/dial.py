@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
-import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from common import config
+from common import config, needs
 from common.errors import FileError, UsageError
 from common.view.view import View
 
@@ -21,6 +22,13 @@ if TYPE_CHECKING:  # it is imported in a function, once the first frame is drawn
 
 ROOT: Final = Path(__file__).parents[2]
 """Where client.py lies."""
+CONNECT_S: Final = 10.0
+"""How long one address may take to answer."""
+STAGGER_S: Final = 0.25
+"""How long an address is alone, before the next is tried beside it (RFC 8305 8)."""
+
+Endpoint = tuple[int, Any]
+"""Family, and what `connect` takes."""
 
 
 class Prepared(NamedTuple):
@@ -33,7 +41,7 @@ class Prepared(NamedTuple):
     attempt: int
     member: Member | None
     psk: bytes
-    addresses: list[tuple[int, tuple[object, ...]]]
+    addresses: list[Endpoint]
     problem: str
     failure: tuple[str, int]
     tls: Any = None
@@ -41,6 +49,105 @@ class Prepared(NamedTuple):
     def __repr__(self) -> str:
         """Hide the psk."""
         return f"Prepared({self.attempt})"
+
+
+class Race:
+    """The addresses of a relay, tried one after another, but not one at a time (RFC 8305).
+
+    The first that connects wins: one that swallows packets costs STAGGER_S, not CONNECT_S. Owned by
+    the loop, which selects the sockets for writing.
+
+    Attributes:
+        problem: why the last one failed, in the system's words.
+    """
+
+    def __init__(
+        self,
+        addresses: Iterable[Endpoint],
+        now: float,
+        make: Callable[[int], socket.socket] = lambda family: socket.socket(family),
+    ) -> None:
+        self.problem = ""
+        self._waiting = deque(interleaved(addresses))
+        self._make = make
+        self._trying: dict[int, tuple[socket.socket, float]] = {}
+        self._next_s = now
+
+    @property
+    def fds(self) -> list[int]:
+        """Of what is being tried."""
+        return list(self._trying)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether nothing is left to be tried."""
+        return not self._trying and not self._waiting
+
+    def deadline(self) -> float | None:
+        """Return when `tick` is next wanted."""
+        times = [by_s for _, by_s in self._trying.values()]
+        if self._waiting:
+            times.append(self._next_s)
+        return min(times, default=None)
+
+    def tick(self, now: float) -> None:
+        """Give up on what takes too long, and begin what is due."""
+        for fd in [fd for fd, (_, by_s) in self._trying.items() if by_s <= now]:
+            self._failed(fd, "no answer", now)
+        while self._waiting and self._next_s <= now:
+            self._begin(*self._waiting.popleft(), now)
+
+    def connected(self, fd: int, now: float) -> socket.socket | None:
+        """Return the socket that is through, if this one is; a failure begins the next."""
+        sock, _ = self._trying[fd]
+        status = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if not status:
+            del self._trying[fd]
+            self.close()
+            return sock
+        self._failed(fd, os.strerror(status), now)
+        self.tick(now)
+        return None
+
+    def close(self) -> None:
+        """Let go of what is tried still."""
+        self._waiting.clear()
+        while self._trying:
+            self._trying.popitem()[1][0].close()
+
+    def _begin(self, family: int, address: Any, now: float) -> None:
+        try:
+            sock = self._make(family)
+        except OSError as problem:
+            self.problem = problem.strerror or str(problem)
+            return
+        sock.setblocking(False)
+        try:
+            status = sock.connect_ex(address)
+        except OSError as problem:  # the path of a unix socket can be too long
+            status = problem.errno or errno.EINVAL
+        if status in (0, errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EINTR):
+            self._trying[sock.fileno()] = sock, now + CONNECT_S
+            self._next_s = now + STAGGER_S
+            return
+        sock.close()
+        self.problem = os.strerror(status)
+
+    def _failed(self, fd: int, why: str, now: float) -> None:
+        self._trying.pop(fd)[0].close()
+        self.problem = why
+        self._next_s = now
+
+
+def interleaved(addresses: Iterable[Endpoint]) -> list[Endpoint]:
+    """Return addresses so that families take turns, the first first (RFC 8305 4)."""
+    by_family: dict[int, deque[Endpoint]] = {}
+    for address in addresses:
+        by_family.setdefault(address[0], deque()).append(address)
+    found = []
+    while any(by_family.values()):
+        found += [waiting.popleft() for waiting in by_family.values() if waiting]
+    return found
 
 
 class TlsSock:
@@ -142,17 +249,16 @@ def packages() -> Iterator[None]:
     """Import what needs packages.
 
     Raises:
-        UsageError: if one is missing.
+        UsageError: if one is missing, or cannot do what we need.
     """
     try:
         yield
     except ImportError as problem:
-        wanted = ROOT / "requirements.txt"
-        raise UsageError(f"{problem}. Run: {sys.executable} -m pip install -r {wanted}") from None
+        raise UsageError(needs.missing(problem, str(ROOT))) from None
 
 
-def addresses_of(member: Member) -> list[tuple[int, Any]]:
-    """Return where to connect to, in the order in which to try.
+def addresses_of(member: Member) -> list[Endpoint]:
+    """Return where to connect to, in the order of the system's preference (RFC 6724).
 
     Raises:
         OSError: if the name is not known; or UnicodeError, if it can be none.
@@ -181,11 +287,6 @@ def tls_for(ca_file: str | None) -> Any:
     except OSError as problem:
         why = problem.strerror if problem.errno else "it holds no certificate in PEM"
         raise FileError(f"Cannot use {ca_file}: {why}.") from None
-
-
-def is_tls(sock: socket.socket) -> bool:
-    """Tell whether this socket speaks TLS."""
-    return hasattr(sock, "do_handshake")
 
 
 def at_ms() -> int:

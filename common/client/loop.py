@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import errno
+import functools
 import os
 import selectors
 import signal
@@ -11,19 +11,23 @@ import socket
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from common import config
+from common import config, streams
 from common.client.dial import (
+    CONNECT_S,
+    Endpoint,
     Prepared,
+    Race,
     TlsSock,
     addresses_of,
     at_ms,
-    is_tls,
     make_member,
     tls_for,
 )
+from common.client.zone import Zone
 from common.errors import EXIT_FAILED, EXIT_INTERRUPTED, TermchatError
 from common.term import text
 from common.term.editor import Action
@@ -34,7 +38,6 @@ if TYPE_CHECKING:  # the thread that dials imports it, and nothing here waits fo
     from common.member.member import Member
 
 READ_BYTES: Final = 64 * 1024
-CONNECT_S: Final = 10.0
 OPENING_S: Final = 0.005
 """How long received records are opened before anything else is looked at again."""
 
@@ -43,7 +46,7 @@ GAP_S: Final = 60.0
 MOST_BREAKS: Final = 3
 BREAKS_S: Final = 60.0
 """Within which so many program errors are the end."""
-_ENDING: Final = {getattr(signal, name, None) for name in ("SIGINT", "SIGTERM", "SIGHUP")}
+_ENDING: Final = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 class Client:
@@ -71,20 +74,23 @@ class Client:
         self._wake_in.setblocking(False)
         self._prepared: deque[Prepared] = deque()
         self._attempt = 0
-        self._addresses: deque[tuple[int, tuple[object, ...]]] = deque()
-        self._unreachable = ""
-        self._sock: socket.socket | None = None
-        self._sock_mask = selectors.EVENT_WRITE
+        self._race: Race | None = None
+        self._secured: Any = None
+        """What TLS shakes hands on."""
+        self._secured_mask = selectors.EVENT_WRITE
+        self._secure_by_s = 0.0
         self._tls: Any = None
-        self._connect_by_s = 0.0
         self._masks: dict[int, int] = {}
         self._input_fd: int | None = None
+        self._input: Callable[[int], bytes] = functools.partial(os.read, 0)
+        self._input_sock: socket.socket | None = None
         self._exit_code: int | None = None
         self._last_words = ""
         self._breaks: deque[float] = deque(maxlen=MOST_BREAKS)
         self._sentence = ""
         self._broken_dial: Exception | None = None
         self._drift_s = time.time() - time.monotonic()
+        self._zone = Zone(os.environ)
         self.details: list[str] = []
         """Of what broke, where there is no file for them."""
 
@@ -173,8 +179,8 @@ class Client:
             self._read_input(now)
         while self._prepared:
             self._on_prepared(self._prepared.popleft(), now)
-        if self._sock is not None and self._sock.fileno() in ready:
-            self._on_connected(now)
+        if self._member is not None:
+            self._connect(self._member, ready, now)
         for outcome in self._view.tick(now):
             self._act(outcome, now)
         if self._member is not None:
@@ -183,7 +189,11 @@ class Client:
         self._view.flush()
 
     def _look_at_clocks(self, now: float) -> None:
-        """Check the connection after a sleep, which a monotonic clock may not have counted."""
+        """Notice a journey, and check the connection after a sleep.
+
+        A monotonic clock may not have counted that.
+        """
+        self._zone.look(now)
         drift_s = time.time() - now
         if abs(drift_s - self._drift_s) > GAP_S and self._member is not None:
             self._member.woke(now)
@@ -197,12 +207,6 @@ class Client:
         # What was typed is shown first, but a busy keyboard does not hold up the room for ever.
         member.open_records(now, now if has_keys else now + OPENING_S, self._has_keys)
         member.tick(now)
-        if self._sock is not None and now >= self._connect_by_s:
-            self._forget_fd(self._sock.fileno())
-            self._sock.close()
-            self._sock = None
-            self._unreachable = "no answer"
-            self._connect(member, now)
         member.send(now)
         if member.wants_dial:
             self._dial()
@@ -214,8 +218,10 @@ class Client:
         times = [self._view.deadline()]
         if self._member is not None:
             times.append(self._member.deadline(now))
-        if self._sock is not None:
-            times.append(self._connect_by_s)
+        if self._race is not None:
+            times.append(self._race.deadline())
+        if self._secured is not None:
+            times.append(self._secure_by_s)
         wanted = [at for at in times if at is not None]
         return max(0.0, min(wanted) - now) if wanted else None
 
@@ -228,8 +234,10 @@ class Client:
             wanted[self._input_fd] = selectors.EVENT_READ
         if self._view.unwritten_bytes:
             wanted[self._view.output_fd] = selectors.EVENT_WRITE
-        if self._sock is not None:
-            wanted[self._sock.fileno()] = self._sock_mask
+        if self._race is not None:
+            wanted |= dict.fromkeys(self._race.fds, selectors.EVENT_WRITE)
+        if self._secured is not None:
+            wanted[self._secured.fileno()] = self._secured_mask
         if member is not None and member.fd is not None:
             mask = selectors.EVENT_WRITE if member.is_writing else 0
             if member.is_reading(now):
@@ -269,14 +277,15 @@ class Client:
             self._input_fd = 0
         except (PermissionError, ValueError, OSError):
             ours, theirs = socket.socketpair()
-            self._input_fd = ours.detach()
+            # By `recv`: where a thread must read for us, a socket may be no descriptor.
+            self._input_sock, self._input_fd, self._input = ours, ours.fileno(), ours.recv
             threading.Thread(target=_feed, args=(theirs,), name="input", daemon=True).start()
 
     def _read_input(self, now: float) -> None:
         if self._input_fd is None:
             return
         try:
-            data = os.read(self._input_fd, READ_BYTES)
+            data = self._input(READ_BYTES)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
@@ -294,6 +303,8 @@ class Client:
         if self._input_fd is not None:
             self._forget_fd(self._input_fd)
             self._input_fd = None
+            if self._input_sock is not None:
+                self._input_sock.close()
         if self._member is not None:
             self._member.input_ended(now)
         else:
@@ -321,7 +332,7 @@ class Client:
         threading.Thread(target=self._prepare, args=arguments, name="dial", daemon=True).start()
 
     def _prepare(self, attempt: int, member: Member | None) -> None:
-        addresses: list[tuple[int, tuple[object, ...]]] = []
+        addresses: list[Endpoint] = []
         psk, problem, failure, tls = b"", "", ("", 0), self._tls
         try:
             if member is None:
@@ -367,57 +378,45 @@ class Client:
             member.failed(prepared.problem, now)
             return
         self._tls = prepared.tls
-        self._addresses = deque(prepared.addresses)
-        self._unreachable = ""
-        self._connect(member, now)
+        self._race = Race(prepared.addresses, now)
 
-    def _connect(self, member: Member, now: float) -> None:
-        """Try the next address."""
-        while self._addresses:
-            family, address = self._addresses.popleft()
-            try:
-                sock = socket.socket(family, socket.SOCK_STREAM)
-            except OSError as problem:
-                self._unreachable = problem.strerror or str(problem)
-                continue
-            sock.setblocking(False)
-            try:
-                status = sock.connect_ex(address)
-            except OSError as problem:  # the path of a unix socket can be too long
-                status = problem.errno or errno.EINVAL
-            if status in (0, errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EINTR):
-                self._sock, self._connect_by_s = sock, now + CONNECT_S
-                self._sock_mask = selectors.EVENT_WRITE
-                return
-            sock.close()
-            self._unreachable = os.strerror(status)
-        member.unreachable(self._unreachable, now)
+    def _connect(self, member: Member, ready: dict[int, int], now: float) -> None:
+        """Go on with what is on its way to a connection."""
+        if self._secured is not None:
+            if self._secured.fileno() in ready:
+                self._shake_hands(self._secured, member, now)
+            elif now >= self._secure_by_s:
+                self._drop_secured().close()
+                member.unreachable("no answer", now)
+            return
+        race = self._race
+        if race is None:
+            return
+        for fd in race.fds:
+            self._forget_fd(fd)  # it may be closed now, and the next have its number
+        sock = None
+        for fd in [fd for fd in race.fds if fd in ready]:
+            sock = sock or race.connected(fd, now)
+        if sock is None:
+            race.tick(now)
+        if sock is not None:
+            self._race = None
+            self._on_connected(sock, member, now)
+        elif race.is_lost:
+            self._race = None
+            member.unreachable(race.problem, now)
 
-    def _on_connected(self, now: float) -> None:
-        sock = self._sock
-        member = self._member
-        if sock is None or member is None:
-            return
-        if is_tls(sock):
-            self._shake_hands(sock, member, now)
-            return
-        status = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        self._forget_fd(sock.fileno())
-        self._sock = None
-        if status:
-            sock.close()
-            self._unreachable = os.strerror(status)
-            self._connect(member, now)
-            return
+    def _on_connected(self, sock: socket.socket, member: Member, now: float) -> None:
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if not member.address.is_secure:
             member.attach(sock, now)
             return
-        self._sock = self._tls.wrap_socket(
+        self._secured = self._tls.wrap_socket(
             sock, server_hostname=member.address.host, do_handshake_on_connect=False
         )
-        self._shake_hands(self._sock, member, now)
+        self._secure_by_s = now + CONNECT_S
+        self._shake_hands(self._secured, member, now)
 
     def _shake_hands(self, sock: Any, member: Member, now: float) -> None:
         """Go on with a TLS handshake, as far as it does not wait."""
@@ -427,15 +426,13 @@ class Client:
         try:
             sock.do_handshake()
         except ssl.SSLWantReadError:
-            self._sock_mask = selectors.EVENT_READ
+            self._secured_mask = selectors.EVENT_READ
             return
         except ssl.SSLWantWriteError:
-            self._sock_mask = selectors.EVENT_WRITE
+            self._secured_mask = selectors.EVENT_WRITE
             return
         except OSError as problem:
-            self._forget_fd(sock.fileno())
-            self._sock = None
-            sock.close()
+            self._drop_secured().close()
             host = member.address.host
             sentence = f"{host} does not speak TLS. Is it ws://, or another port?"
             if isinstance(problem, ssl.SSLCertVerificationError):
@@ -443,41 +440,50 @@ class Client:
                 sentence = f"The certificate of {host} is not valid here: {why}. See --cafile."
             member.failed(sentence, now)
             return
+        member.attach(TlsSock(self._drop_secured()), now)
+
+    def _drop_secured(self) -> Any:
+        """Return the socket on which TLS shook hands, which is watched no more."""
+        sock, self._secured = self._secured, None
         self._forget_fd(sock.fileno())
-        self._sock = None
-        member.attach(TlsSock(sock), now)
+        return sock
 
     def _close(self) -> None:
         if self._member is not None:
             self._member.close()
-        if self._sock is not None:
-            self._sock.close()
-            self._sock = None
+        if self._race is not None:
+            self._race.close()
+        if self._secured is not None:
+            self._drop_secured().close()
+        if self._input_sock is not None:
+            self._input_sock.close()
 
     # --- Signals.
 
     def _on_signal(self, signum: int) -> None:
         now = time.monotonic()
-        if signum in _ENDING:
+        # By name: some systems lack the number.
+        name = signal.Signals(signum).name
+        if name in _ENDING:
             self._view.hurry()
-        match signum:
-            case signal.SIGINT if not self._view.is_screen:
+        match name:
+            case "SIGINT" if not self._view.is_screen:
                 if self._member is not None:
                     self._member.interrupt()
                 self._exit_code = EXIT_INTERRUPTED
-            case signal.SIGHUP if self._settings.is_pipe and self._member is not None:
+            case "SIGHUP" if self._settings.is_pipe and self._member is not None:
                 self._member.quit("")
-            case signal.SIGINT | signal.SIGTERM if self._member is not None:
+            case "SIGINT" | "SIGTERM" if self._member is not None:
                 self._member.quit("")
-            case signal.SIGINT | signal.SIGTERM | signal.SIGQUIT:
+            case "SIGINT" | "SIGTERM" | "SIGQUIT":
                 self._exit_code = 0
-            case signal.SIGHUP:
+            case "SIGHUP":
                 if self._member is not None:
                     self._member.hang_up(now)
                 self._exit_code = 0
-            case signal.SIGTSTP:
+            case "SIGTSTP":
                 self._act(Action.SUSPEND, now)
-            case signal.SIGCHLD:
+            case "SIGCHLD":
                 pass  # `tick` looks after the editor
             case _:
                 self._view.resized()
@@ -486,7 +492,7 @@ class Client:
 def _feed(sock: socket.socket) -> None:
     """Copy standard input into a socket, for a loop whose selector cannot wait for it."""
     with contextlib.suppress(OSError), sock:
-        while data := os.read(0, READ_BYTES):
+        while data := streams.read(0, READ_BYTES):
             sock.sendall(data)
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from common import config, files, ini, names
+from common import config, files, ini, names, streams
 from common.client.dial import ROOT, at_ms, packages
 from common.errors import EXIT_FAILED, FileError, UsageError
 from common.view.output import is_terminal, print_row, say
@@ -217,7 +217,7 @@ def _read_answer() -> str:
         EOFError: if the input has ended.
     """
     answer = bytearray()
-    while (byte := os.read(0, 1)) not in (b"", b"\n"):
+    while (byte := streams.read(0, 1)) not in (b"", b"\n"):
         answer += byte[: ANSWER_BYTES - len(answer)]
     if not byte and not answer:
         raise EOFError

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 
@@ -11,7 +13,11 @@ from common.term.attention import Alarm
 
 
 class Notifier:
-    """Runs the command: one at a time, not too often, and never with what was said."""
+    """Runs the command: one at a time, not too often, and never with what was said.
+
+    One that still runs at the next call makes way: a command that hangs must not silence all later
+    calls.
+    """
 
     def __init__(self, command: str, room: str) -> None:
         """Prepare to run `command` by the shell for what happens in a room."""
@@ -19,11 +25,11 @@ class Notifier:
         self._room = _told(room)
         self._alarm = Alarm()
         self._child: subprocess.Popen[bytes] | None = None
+        self._killed: subprocess.Popen[bytes] | None = None
 
     def call(self, name: str, now: float) -> None:
         """Run it because of this member."""
-        is_busy = self._child is not None and self._child.poll() is None
-        if is_busy or not self._alarm.may_ring(now):
+        if not self._alarm.may_ring(now) or not self._make_way():
             return
         # In the environment a name is data; on a command line the shell would read it.
         told = {"TERMCHAT_ROOM": self._room, "TERMCHAT_NAME": _told(name)}
@@ -40,6 +46,20 @@ class Notifier:
             )
         except (OSError, ValueError):  # ValueError: a zero byte in the command
             self._child = None
+
+    def _make_way(self) -> bool:
+        """Kill what still runs; False if what was killed before has not ended even so."""
+        if self._killed is not None and self._killed.poll() is None:
+            return False
+        child, self._child = self._child, None
+        if child is not None and child.poll() is None:
+            self._killed = child
+            with contextlib.suppress(OSError):
+                if hasattr(os, "killpg"):  # with what the shell has started
+                    os.killpg(child.pid, signal.SIGKILL)
+                else:
+                    child.kill()
+        return True
 
 
 def _told(foreign: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +66,49 @@ def test_line_mode_draws_joiners_and_tabs_as_a_screen_does() -> None:
     view.said(Message("bea", b"", f"a\tb\n{family}", 0))
     row = view._output._unwritten.decode()
     assert row.endswith(" bea: a    b\n    \U0001f469\U0001f469\U0001f467\n")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the command is for sh")
+def test_one_that_hangs_makes_way_for_the_next(tmp_path: Path) -> None:
+    out, never = tmp_path / "out", tmp_path / "never"
+    os.mkfifo(out)
+    os.mkfifo(never)
+    notifier = Notifier(f"echo $TERMCHAT_NAME > {out}; cat {never}; cat {never}", "lobby")
+    hung: list[subprocess.Popen[bytes]] = []
+    for turn, name in enumerate(("ace", "bea", "col")):
+        notifier.call(name, turn * 10.0)
+        child = notifier._child
+        assert child is not None
+        assert child not in hung
+        hung.append(child)
+        assert out.read_text() == f"{name}\n"
+    # The shell and what it had started are killed; only the last one runs.
+    assert [child.wait(20) for child in hung[:2]] == [-signal.SIGKILL] * 2
+    assert hung[2].poll() is None
+    assert notifier._make_way()
+    assert hung[2].wait(20) == -signal.SIGKILL
+
+
+def test_of_those_that_cannot_be_killed_there_are_two(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = []
+
+    class Child:
+        pid = 2**30
+
+        def __init__(self, *_: object, **__: object) -> None:
+            runs.append(self)
+
+        def poll(self) -> None:
+            return None
+
+        def kill(self) -> None:
+            pass
+
+    monkeypatch.setattr(subprocess, "Popen", Child)
+    notifier = Notifier("hang", "lobby")
+    for turn in range(9):
+        notifier.call("ace", turn * 10.0)
+    assert len(runs) == 2
 
 
 def test_line_mode_calls_for_what_is_meant_for_us() -> None:
