@@ -24,19 +24,28 @@ import os
 import queue
 import secrets
 import selectors
-import shutil
 import signal
 import socket
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from io import TextIOWrapper
 from pathlib import Path
 from typing import Final
 
+# An older Python compiles this file whole, and shows the first line that it cannot read: this one.
+match "termchat needs Python 3.11 or newer", sys.version_info >= (3, 11):
+    case needed, False:
+        sys.exit(f"{needed}. Where there is uv: uv run server.py")
+    case _:
+        pass
+
+if sys.flags.safe_path:  # by -P, -I or PYTHONSAFEPATH: what lies beside us must be named
+    sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # noqa: PTH120
+
 try:
-    from common import config, files, names, proctitle
+    from common import config, files, names, proctitle, streams
     from common.crypto import card as cards
     from common.crypto import ticket
     from common.crypto.identity import RelayKey, load_relay_key
@@ -48,9 +57,12 @@ try:
         TermchatError,
         Unauthentic,
     )
+    from common.log.journal import LogFile
     from common.log.memory import MemoryLog
     from common.log.sqlite import Store, StoredLog
     from common.relay import addresses, limits, operators
+    from common.relay import console as consoles
+    from common.relay.dozers import Dozers
     from common.relay.gate import REFUSALS, REPLAYS_KEPT, Gate
     from common.relay.operators import Giver, Notice, Operators, Outcome
     from common.relay.room import Room, Seat
@@ -76,8 +88,11 @@ try:
 except KeyboardInterrupt:
     raise SystemExit(130) from None
 except ImportError as problem:
-    _wanted = Path(__file__).with_name("requirements.txt")
-    sys.stderr.write(f"{problem}. Run: {sys.executable} -m pip install -r {_wanted}\n")
+    if problem.name == "common":
+        sys.exit("The folder common is missing beside server.py. Get all files.")
+    from common.needs import missing
+
+    sys.stderr.write(f"{missing(problem, str(Path(__file__).parent))}\n")
     sys.exit(2)
 
 log = logging.getLogger("termchat.server")
@@ -90,8 +105,6 @@ SURELY_ALL_BYTES: Final = (
 """A frame with less in it had room for any record: it was all there was."""
 BACKLOG_S: Final = 0.2
 """How long members are not read when the disk does not keep up."""
-DOZE_S: Final = 1.0
-"""How long a connection has nothing to say or hear before it is made small."""
 ARRIVALS_S: Final = 0.05
 """How often arrivals are told at most: where hundreds come at once, each of them alone would cost a
 frame to every member."""
@@ -109,6 +122,7 @@ RETRY_DISK_S: Final = 2.0
 LATE_S: Final = 1.0
 """A commit that took longer made its records late; their readers are not the slow ones."""
 MAX_ORDERS: Final = 1_000
+FOREGROUND_LOOK_S: Final = 0.25
 ORDERS_LOOK_S: Final = 60.0
 """How long the end of a ban is waited for without a look at the wall clock, which can be set."""
 CLAIMS_SHOWN: Final = 100
@@ -116,8 +130,6 @@ CLAIMS_SHOWN: Final = 100
 SPARE_FILES: Final = 64
 """Descriptors for what is no connection: listeners, selectors, the stored log."""
 CONSOLE_ROWS: Final = 1_000
-LOG_BYTES: Final = 10 * 1024 * 1024
-LOGS_KEPT: Final = 5
 LOG_WAITING: Final = 10_000
 UNIX: Final = "unix:"
 
@@ -155,6 +167,7 @@ class Conn:
 
     __slots__ = (
         "_due_s",
+        "_events",
         "_hello",
         "_in_bytes",
         "_in_records",
@@ -182,6 +195,8 @@ class Conn:
         self.wait_s: float | None = None
         self.timer_s: float | None = None
         self.mask = 0
+        # What it said, and was not done yet.
+        self._events: deque[Upgrade | Sent | Closed] = deque()
         self._hello: Hello | None = None
         # When a request that waits is looked at again, or JOIN must have come.
         self._due_s: float | None = None
@@ -201,14 +216,21 @@ class Conn:
         data = self.pipe.read()
         if data is None:
             return
-        server, link = self._loop.server, self.pipe.link
-        frames, was_in = link.frames, self.seat
-        events: list[Upgrade | Sent | Closed] = []
+        link = self.pipe.link
+        frames = link.frames
         try:
-            events = link.receive(data, now)
-            frames = link.frames - frames
-            self._in_bytes.take(max(len(data), frames * limits.FRAME_COST_BYTES), now)
-            self._on_events(events, now)
+            self._events += link.receive(data, now)
+        except Exception:
+            log.exception(FAULT, self.address)
+            self.end(503, "internal error", now)
+        self._in_bytes.take(max(len(data), (link.frames - frames) * limits.FRAME_COST_BYTES), now)
+        self._go_on(now)
+
+    def _go_on(self, now: float) -> None:
+        """Do what it said, as far as its rate allows."""
+        server, was_in, waiting = self._loop.server, self.seat, len(self._events)
+        try:
+            self._on_events(now)
         except Refused as refused:
             self.end(refused.status, refused.text, now)
         except ProtocolError as problem:
@@ -220,21 +242,25 @@ class Conn:
         except Exception:
             log.exception(FAULT, self.address)
             self.end(503, "internal error", now)
-        if was_in is not None and events:
+        if was_in is not None and len(self._events) < waiting:
             server.wake(was_in.room)
         self._pace(now)
 
     def _pace(self, now: float) -> None:
-        ready_s = max(self._in_bytes.ready_s(), self._in_records.ready_s())
+        ready_s = self._in_bytes.ready_s()
+        if self._events:  # it is not read either, until they are done
+            ready_s = max(ready_s, self._in_records.ready_s())
         if self._loop.server.is_backlogged and self.seat is not None:
             ready_s = max(ready_s, now + BACKLOG_S)
         self.wait_s = ready_s if ready_s > now else None
 
-    def _on_events(self, events: list[Upgrade | Sent | Closed], now: float) -> None:
+    def _on_events(self, now: float) -> None:
         """Do what a connection says; the first that is not allowed raises, and ends it."""
-        link, at_ms = self.pipe.link, self._loop.server.at_ms()
-        for event in events:
-            match event:
+        link, at_ms, events = self.pipe.link, self._loop.server.at_ms(), self._events
+        while events:
+            if self._must_wait(events[0], now):
+                return
+            match event := events.popleft():
                 case Sent() if self.seat is not None:
                     self._on_record(self.seat, event, now, at_ms)
                 case Sent() if link.state is State.OPEN:
@@ -245,6 +271,11 @@ class Conn:
                     self._on_upgrade(event, now)
                 case Closed():
                     self.closed(event, now)
+
+    def _must_wait(self, event: Upgrade | Sent | Closed, now: float) -> bool:
+        spent = self._in_records
+        is_counted = isinstance(event, Sent) and spent.counts(event.kind, event.to)
+        return is_counted and self.seat is not None and spent.ready_s() > now
 
     def _on_record(self, seat: Seat, record: Sent, now: float, at_ms: int) -> None:
         if record.kind in limits.RECORDS:
@@ -348,9 +379,12 @@ class Conn:
             replies = room.resume(seat, self, card, join, now, at_ms)
         # At once: whatever breaks from here on, the end of this connection leaves the seat.
         self.seat, self._hello, self._due_s = seat, None, None
-        self._in_records = server.spent.by(hello.identity, self._in_records)
-        if join.is_fresh:
-            self._in_records.said(now)
+        fresh, self._in_records = (
+            self._in_records,
+            server.spent.by(hello.identity, self._in_records),
+        )
+        if join.is_fresh and self._in_records is not fresh:
+            self._in_records.said(now)  # or each return would bring an arrival for nothing
         self._loop.seated(self, room)
         server.strangers.gone(self)
         topic = server.rules.topics.get(room.name, "")
@@ -466,6 +500,8 @@ class Conn:
                 # Whoever joins is read all the same: that is bounded by the gate.
                 is_held = self._loop.server.is_backlogged and self.seat is not None
                 self.wait_s = now + BACKLOG_S if is_held else None
+                if self._events and not is_held:
+                    self._go_on(now)
             # Its answers wait unread in the socket, so its silence is ours.
             self.pipe.link.rest(now)
         for closed in self.pipe.link.tick(now):
@@ -500,6 +536,7 @@ class Conn:
         """Leave the seat to its GRACE; the socket stays until the link is closed."""
         is_joining, server = self._due_s is not None, self._loop.server
         self._due_s = None
+        self._events.clear()
         seat, self.seat = self.seat, None
         if seat is None:
             if is_joining and closed.refused is not None:
@@ -539,40 +576,6 @@ def _where(room: Room) -> str:
 # -------------------------------------------------------------------------------------------- Loops
 
 
-class Dozers:
-    """Who had something to say or hear of late; owned by a loop, which lets the others doze.
-
-    Two sets, who stirred in this stretch of time and who in the one before, so that a message costs
-    no timer.
-    """
-
-    __slots__ = ("_before", "_due_s", "_stirred")
-
-    def __init__(self) -> None:
-        self._stirred: set[Conn] = set()
-        self._before: set[Conn] = set()
-        self._due_s: float | None = None
-
-    def stir(self, conns: Iterable[Conn], now: float) -> None:
-        """Note who is about to be flushed."""
-        self._stirred.update(conns)
-        if self._due_s is None and self._stirred:
-            self._due_s = now + DOZE_S
-
-    def deadline(self) -> float | None:
-        """Return when `tick` is next wanted."""
-        return self._due_s
-
-    def tick(self, now: float) -> set[Conn]:
-        """Return who has not stirred for DOZE_S, or up to twice that."""
-        if self._due_s is None or now < self._due_s:
-            return set()
-        dozing = self._before - self._stirred
-        self._before, self._stirred = self._stirred, set()
-        self._due_s = now + DOZE_S if self._before else None
-        return dozing
-
-
 class Loop:
     """The connections of one thread, and what is due for them; it knows no selector and no clock.
 
@@ -595,7 +598,7 @@ class Loop:
         self.on_watch: Callable[[Conn, int], None] = _note_mask
         self.on_wake: Callable[[], None] = lambda: None
         self._rooms: dict[Room, set[Conn]] = {}
-        self._dozers = Dozers()
+        self._dozers = Dozers[Conn]()
         self._timers: list[tuple[float, int, Conn]] = []
         self._graces: list[tuple[float, int, Seat]] = []
         self._order = itertools.count()
@@ -1420,7 +1423,10 @@ def listen(hosts: Iterable[str], port: int) -> list[socket.socket]:
     except (OSError, UnicodeError) as this:  # a name that cannot be one is a UnicodeError
         for sock in bound:
             sock.close()
-        raise FileError(_why_not_bound(this, port)) from None
+        if isinstance(this, socket.gaierror | UnicodeError):
+            why = "The host given with --host does not resolve. Use an address of this machine."
+            raise FileError(why) from None
+        raise FileError(consoles.why_not_bound(this, port)) from None
     return bound
 
 
@@ -1499,21 +1505,6 @@ def forget_paths(hosts: Iterable[str]) -> None:
                 Path(host.removeprefix(UNIX)).unlink()
 
 
-def _why_not_bound(problem: OSError | UnicodeError, port: int) -> str:
-    if isinstance(problem, socket.gaierror | UnicodeError):
-        return "The host given with --host does not resolve. Use an address of this machine."
-    if problem.filename:
-        at = f"{UNIX}{problem.filename}"
-        return f"Cannot listen at {at}: {problem.strerror}. Choose another path with --host."
-    if problem.errno == errno.EADDRINUSE:
-        return f"Port {port} is in use. Stop the other program, or choose another with --port."
-    if problem.errno in (errno.EACCES, errno.EPERM):
-        return f"Port {port} needs more rights than we have. Choose one above 1023 with --port."
-    if problem.errno == errno.EADDRNOTAVAIL:
-        return "The host given with --host is no address of this machine. Use one that is."
-    return f"Cannot listen on port {port}: {problem.strerror or problem}. Try --host or --port."
-
-
 def _default_threads() -> int:
     """Return one, or one per core where threads run at once: with the GIL a second only costs."""
     has_gil = getattr(sys, "_is_gil_enabled", lambda: True)()
@@ -1531,32 +1522,30 @@ class Keyboard:
         self._modes: list[object] | None = None
         self._thread = threading.Thread(target=self._run, name="keyboard", daemon=True)
 
-    @property
     def is_edited(self) -> bool:
-        """Whether there is a prompt, above which rows must be written."""
-        return self._modes is not None
+        """Tell whether there is a prompt, above which rows must be written."""
+        return self._modes is not None and not _is_in_background()
 
     def start(self) -> None:
-        """Read standard input from now on, unless it is the terminal of somebody else."""
+        """Read standard input from now on, whenever it is ours to read."""
         if os.name == "posix":
             # What we read in the background must not stop us, nor what we write there.
             for signum in (signal.SIGTTIN, signal.SIGTTOU):
                 signal.signal(signum, signal.SIG_IGN)
-            if os.isatty(0) and os.tcgetpgrp(0) != os.getpgrp():
-                return
-            self._modes = _modes_to_edit()
         self._thread.start()
 
     def stop(self) -> None:
         """Give the terminal back as it was found."""
-        if self._modes is not None:
+        if self.is_edited():
             import termios
 
             with contextlib.suppress(termios.error):
                 termios.tcsetattr(0, termios.TCSANOW, self._modes)  # type: ignore[arg-type] # as got
 
     def _run(self) -> None:
-        for line in self._edited() if self.is_edited else _typed():
+        _await_foreground()
+        self._modes = _modes_to_edit()
+        for line in _typed() if self._modes is None else self._edited():
             if line.strip():
                 self._on_line(line)
 
@@ -1566,12 +1555,15 @@ class Keyboard:
 
         readline.set_auto_history(False)
         while True:
+            _await_foreground()
             try:
-                line = input(PROMPT)
+                line = input(consoles.PROMPT)
             except UnicodeDecodeError:
                 continue
-            except (EOFError, OSError, RuntimeError):
-                return
+            except (EOFError, OSError):
+                if _has_ended():
+                    return
+                continue
             if line.strip() and not orders.is_secret(line):
                 readline.add_history(line)
             yield line
@@ -1579,7 +1571,8 @@ class Keyboard:
 
 def _modes_to_edit() -> list[object] | None:
     """Return the terminal's modes, if it is one in which a line can be edited."""
-    if not (os.isatty(0) and os.isatty(1)) or os.environ.get("TERM", "dumb") == "dumb":
+    is_terminal = os.isatty(0) and os.isatty(1)
+    if not is_terminal or not consoles.can_edit(os.environ.get("TERM", "")):
         return None
     try:
         import readline  # noqa: F401 - some builds of Python have none
@@ -1589,15 +1582,40 @@ def _modes_to_edit() -> list[object] | None:
     return termios.tcgetattr(0)
 
 
+def _is_in_background() -> bool:
+    """Tell whether the terminal is another program's, in which a shell has put us behind it."""
+    try:
+        return hasattr(os, "tcgetpgrp") and os.tcgetpgrp(0) != os.getpgrp()
+    except OSError:  # it is no terminal of ours
+        return False
+
+
+def _await_foreground() -> None:
+    while _is_in_background():  # no signal tells of its end
+        time.sleep(FOREGROUND_LOOK_S)
+
+
+def _has_ended() -> bool:
+    """Tell whether input that gave nothing will give nothing more.
+
+    A terminal will, after Ctrl-D, or a key that was for a program in front of us, until it is gone.
+    """
+    if not os.isatty(0):
+        return True
+    time.sleep(FOREGROUND_LOOK_S)
+    return False
+
+
 def _typed() -> Iterator[str]:
     """Yield whole lines of standard input, as they come; one that is cut off is none."""
     line = b""
     while True:
+        _await_foreground()
         try:
-            data = os.read(0, 4096)
+            data = streams.read(0, 4096)
         except OSError:
-            return
-        if not data:
+            data = b""
+        if not data and _has_ended():
             return
         *lines, line = (line + data).split(b"\n")
         line = line[: records.MAX_COMMAND_BYTES + 1]  # too long is refused, and not kept
@@ -1613,8 +1631,8 @@ class Console:
 
     def __init__(self, out_fd: int) -> None:
         self._out_fd = out_fd
-        self.has_prompt = False
-        """Whether a line is being edited, which rows must leave alone."""
+        self.has_prompt: Callable[[], bool] = lambda: False
+        """Tells whether a line is being edited, which rows must leave alone."""
         self._rows: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._skipped = 0
         self._unsent = b""
@@ -1665,9 +1683,9 @@ class Console:
 
     def finish(self, last: str) -> None:
         """Write what is left and a last row, as far as the terminal takes it at once."""
-        if self.has_prompt:
-            self.has_prompt = False
-            self._unsent += NO_PROMPT
+        if self.has_prompt():
+            self.has_prompt = lambda: False
+            self._unsent += consoles.NO_PROMPT
         self._rows.put(last)
         for _ in range(CONSOLE_ROWS + 1):
             self._write()
@@ -1702,8 +1720,13 @@ class Console:
             self._unsent = self._unsent[sent:]
 
     def _drawn(self, row: str) -> str:
-        columns = shutil.get_terminal_size().columns
-        return above_line(row, columns) if self.has_prompt else f"{row}\n"
+        if not self.has_prompt():
+            return f"{row}\n"
+        try:
+            columns = os.get_terminal_size(self._out_fd).columns  # not as the environment has it
+        except OSError:
+            columns = 0
+        return consoles.above_line(row, columns or 80)
 
     def _next_row(self) -> str:
         if self._skipped and self._rows.empty():
@@ -1712,22 +1735,8 @@ class Console:
         return self._rows.get_nowait()
 
 
-PROMPT: Final = "> "
-INDEX, SAVE, RESTORE = "\x1bD", "\x1b7", "\x1b8"
-NO_PROMPT: Final = b"\r\x1b[K\x1b[?2004l"
-"""Clears the line being edited, and ends the bracketed paste of its editor."""
 ROW_BYTES: Final = 512
 """POSIX PIPE_BUF: what a writable pipe takes without blocking."""
-
-
-def above_line(row: str, columns: int) -> str:
-    """Return what writes a row above the line that is being edited, whose cursor stays.
-
-    Thus the line editor, which knows of its own line only, need not be asked.
-    """
-    count = max(1, math.ceil(text.width(row) / columns))
-    # Room below, scrolled if need be; then rows inserted here, and the cursor back in its line.
-    return f"{INDEX * count}\x1b[{count}A{SAVE}\r\x1b[{count}L{row}{RESTORE}\x1b[{count}B"
 
 
 def _can_select(fd: int) -> bool:
@@ -1745,41 +1754,6 @@ def _is_writable(fd: int) -> bool:
 # ---------------------------------------------------------------------------------------------- Log
 
 
-class LogFile(logging.handlers.RotatingFileHandler):
-    """The operator's log: private, of bounded size, and never a reason to stop."""
-
-    def __init__(self, path: Path, on_trouble: Callable[[str], None]) -> None:
-        """Open the file, or make it.
-
-        Raises:
-            FileError: if it cannot be written, or others can read it.
-        """
-        self._on_trouble = on_trouble
-        self._is_troubled = False
-        if path.exists() and not path.is_file():  # opening a FIFO would wait for its reader
-            raise FileError(f"{path} is not a regular file.")
-        files.check_private(path)
-        try:
-            super().__init__(path, maxBytes=LOG_BYTES, backupCount=LOGS_KEPT, encoding="utf-8")
-        except OSError as problem:
-            raise FileError(f"Cannot write {path}: {problem.strerror}.") from None
-        form = "%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s"
-        self.setFormatter(logging.Formatter(form, "%Y-%m-%dT%H:%M:%S"))
-        self.formatter.converter = time.gmtime  # type: ignore[union-attr] # set above
-
-    def _open(self) -> TextIOWrapper:
-        # In a folder of others, a link that waits here would have us write into a file of ours.
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
-        fd = os.open(self.baseFilename, flags, 0o600)
-        return open(fd, "a", encoding="utf-8", errors="replace")  # noqa: PTH123 - a descriptor
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        """Say once that the file cannot be written."""
-        if not self._is_troubled:
-            self._is_troubled = True
-            self._on_trouble("The log file cannot be written: what happens now is missing there.")
-
-
 class LogQueue(logging.handlers.QueueHandler):
     """Hands lines to the thread that writes them; too many are dropped, and no loop waits."""
 
@@ -1793,6 +1767,10 @@ class LogQueue(logging.handlers.QueueHandler):
         super().__init__(self._lines)
         self._file = LogFile(path, on_trouble)
         self._writer = logging.handlers.QueueListener(self._lines, self._file)
+
+    def reopen(self) -> None:
+        """Begin a new file with the next line: called from a signal handler."""
+        self._file.has_moved = True
 
     def start(self) -> None:
         """Write what is logged from now on, in a thread of its own."""
@@ -1928,10 +1906,20 @@ def raise_file_limit(settings: config.ServerConfig) -> str:
     )
 
 
+def catch_hangup(console: Console, logged: LogQueue | None) -> None:
+    """Stop when our terminal goes; where there is none, SIGHUP is a daemon's: open the log anew."""
+    if not hasattr(signal, "SIGHUP") or signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return  # what nohup made us ignore stays ignored
+    if any(map(os.isatty, range(3))):
+        console.catch(signal.SIGHUP)
+    else:
+        signal.signal(signal.SIGHUP, lambda *_: logged.reopen() if logged is not None else None)
+
+
 def main(argv: list[str]) -> int:
     """Run the relay; return the exit code (UX.md 13)."""
     proctitle.leave_no_core()
-    files.open_streams()
+    streams.open_streams()
     try:
         settings = config.load_server(argv, os.environ)
         proctitle.hide((settings.password,), os.environ, config.SECRET_VARIABLES)
@@ -1944,12 +1932,12 @@ def main(argv: list[str]) -> int:
         psk = ticket.derive_psk(password, key.public)
         listeners = listen(settings.hosts, settings.port)
     except TermchatError as problem:
-        sys.stderr.write(f"{problem}\n")
+        streams.put_err(f"{text.clean(str(problem))}\n")
         return problem.exit_code
     except KeyboardInterrupt:  # at a question, or before the console takes signals
         return EXIT_INTERRUPTED
     for warning in settings.warnings:
-        sys.stderr.write(f"{text.clean(warning)}\n")
+        streams.put_err(f"{text.clean(warning)}\n")
     limited = raise_file_limit(settings)
     console = Console(out_fd=1)
     console.catch(signal.SIGINT, signal.SIGTERM)
@@ -1965,7 +1953,7 @@ def main(argv: list[str]) -> int:
             on_stop=console.stop,
         )
     except FileError as problem:
-        sys.stderr.write(f"{problem}\n")
+        streams.put_err(f"{text.clean(str(problem))}\n")
         return 1
     for row in greeting(settings, key.public, port_of(listeners, settings.port)):
         console.row(row)
@@ -1981,6 +1969,7 @@ def main(argv: list[str]) -> int:
     keyboard = Keyboard(lambda line: server.orders.hear(Giver(), line))
     keyboard.start()
     console.has_prompt = keyboard.is_edited
+    catch_hangup(console, logged)
     supervisor.tell("READY=1")
     console.run(supervisor.every_s, lambda: supervisor.beat(server))
     supervisor.tell("STOPPING=1")

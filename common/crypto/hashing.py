@@ -1,7 +1,8 @@
 """Hashes, randomness and password stretching: the primitives of the standard library.
 
 Apart from `common.crypto.primitives`, so that a client can stretch its password while it imports
-`cryptography`: each takes a tenth of a second.
+`cryptography`: each takes a tenth of a second. Importing it raises `Lacking` where there is no
+scrypt.
 """
 
 from __future__ import annotations
@@ -11,13 +12,20 @@ import hmac
 import secrets
 import unicodedata
 
-from common.errors import UsageError
+from common.errors import Lacking, UsageError
 
 KEY_BYTES = 32
 """Every symmetric key, X25519 key, Ed25519 seed and hash of ours."""
 
 _SCRYPT_N = 2**15
 _SCRYPT_R = 8
+
+try:
+    hashlib.scrypt(b"probe", salt=bytes(KEY_BYTES), n=2, r=1, p=1)
+except (AttributeError, ValueError):
+    raise Lacking(
+        "This Python cannot do scrypt: its OpenSSL is too old, or restricted (FIPS). Use another."
+    ) from None
 
 
 def label(name: str) -> bytes:

@@ -1,12 +1,18 @@
 """Named wrappers over `cryptography`; the only door to it.
 
-Importing it raises ImportError, and nothing else, where `cryptography` is missing or lacks ML-KEM:
-a program then refuses to start, as PROTOCOL.md 10 wants.
+Importing it raises ImportError, and nothing else, where `cryptography` is missing or too old, and
+`Lacking` where the library under it cannot do all that we need: a program then refuses to start, as
+PROTOCOL.md 10 wants.
 """
 
 from __future__ import annotations
 
-from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
+from cryptography.exceptions import (
+    InternalError,
+    InvalidSignature,
+    InvalidTag,
+    UnsupportedAlgorithm,
+)
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
@@ -24,7 +30,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 
 from common.crypto.hashing import KEY_BYTES
 from common.crypto.points import has_small_order, is_identity
-from common.errors import FileError, ProtocolError, Unauthentic
+from common.errors import FileError, Lacking, ProtocolError, Unauthentic
 
 SIGNATURE_BYTES = 64
 TAG_BYTES = 16
@@ -36,21 +42,30 @@ SEALED_OVERHEAD_BYTES = 1088 + KEY_BYTES + TAG_BYTES
 _SHA256 = hashes.SHA256()
 
 
-def supports_mlkem() -> bool:
-    """Tell whether the library under `cryptography` has ML-KEM (PROTOCOL.md 10)."""
+def _suite() -> Suite:
+    """Return our HPKE suite.
+
+    Raises:
+        Lacking: if the library under `cryptography` is too old, or restricted.
+    """
+    lacks = "X25519"
     try:
+        X25519PrivateKey.generate()
+        lacks = "Ed25519"
+        Ed25519PrivateKey.generate()
+        lacks = "ChaCha20-Poly1305"
+        ChaCha20Poly1305(bytes(KEY_BYTES))
+        lacks = "ML-KEM"
         MLKEM768PrivateKey.generate()
-    except UnsupportedAlgorithm:
-        return False
-    return True
+        return Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.CHACHA20_POLY1305)
+    except (AttributeError, InternalError, UnsupportedAlgorithm, ValueError):
+        raise Lacking(
+            f"cryptography cannot do {lacks} here: the OpenSSL under it is too old, or restricted "
+            "(FIPS). Use the build from PyPI, in a venv."
+        ) from None
 
 
-try:
-    _SUITE = Suite(KEM.MLKEM768_X25519, KDF.HKDF_SHA256, AEAD.CHACHA20_POLY1305)
-except (AttributeError, UnsupportedAlgorithm):
-    raise ImportError("this build of cryptography has no ML-KEM") from None
-if not supports_mlkem():
-    raise ImportError("this build of cryptography has no ML-KEM")
+_SUITE = _suite()
 
 
 def hkdf(secret: bytes, *, info: bytes, size: int, salt: bytes | None = None) -> bytes:

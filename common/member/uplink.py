@@ -40,8 +40,8 @@ READ_EVERY_S: Final = 1 / 28
 """A little more than a frame: what comes meanwhile is read together, and drawn in that turn."""
 UNSENT_BYTES: Final = 256 * 1024
 """Answers that the relay does not read, above which we do not read it either."""
-NAME_S: Final = 160.0
-"""A dead connection is noticed after 40 s, and its name is held for GRACE, 120 s."""
+NAME_S: Final = 145.0
+"""A dead connection is noticed after 25 s, and its name is held for GRACE, 120 s."""
 
 # What the statuses of PROTOCOL.md 3.3 mean to a client that was welcomed; any other is the end,
 # unless only the network may have said it. Who was never welcomed is ended by all of them.

@@ -18,12 +18,14 @@ IDENTITIES: Final = 4_096
 """Of which we know what they have spent."""
 OUTBOUND_BYTES: Final = 8 * 1024 * 1024
 OUTBOUND_S: Final = 30.0
+ROUNDING_S: Final = 1e-6
+"""More than a burst's sum of fractions is off by."""
 
 
 class Bucket:
-    """A token bucket that may go into debt: what was read is done, and the next read waits.
+    """A token bucket, of one moment, at which it will be full again (as in ITU-T I.371's GCRA).
 
-    It is one moment, at which the bucket will be full again (as in ITU-T I.371's GCRA).
+    It may go into debt: bytes that were read are spent, and the next read waits.
     """
 
     __slots__ = ("_burst_s", "_full_s", "_rate")
@@ -35,9 +37,9 @@ class Bucket:
         """Spend."""
         self._full_s = (self._full_s if self._full_s > now else now) + amount / self._rate
 
-    def ready_s(self) -> float:
-        """Return when the debt is paid, on the clock of `now`; if there is none, it was before."""
-        return self._full_s - self._burst_s
+    def ready_s(self, amount: float = 0.0) -> float:
+        """Return when so much can be taken and no debt is left, on the clock of `now`."""
+        return self._full_s + amount / self._rate - self._burst_s - ROUNDING_S
 
 
 class Records:
@@ -64,13 +66,18 @@ class Records:
 
     def gave_key(self, to: MemberId, now: float) -> None:
         """Count a SENDER_KEY, if it is more than is needed."""
-        if to in self._given or len(self._given) >= self._most_given:
+        if self.counts(Kind.SENDER_KEY, to):
             self.said(now)
         self._given.add(to)
 
+    def counts(self, kind: Kind, to: MemberId) -> bool:
+        """Tell whether the next record of that kind is one of those that are counted."""
+        is_more = to in self._given or len(self._given) >= self._most_given
+        return kind in RECORDS or (kind is Kind.SENDER_KEY and is_more)
+
     def ready_s(self) -> float:
-        """Return when the next may be read, on the clock of `now`."""
-        return self._bucket.ready_s()
+        """Return when the next of those may be done, on the clock of `now`."""
+        return self._bucket.ready_s(1)
 
 
 class Spent:

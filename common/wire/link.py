@@ -52,8 +52,8 @@ MESSAGE_1_BYTES = EPHEMERAL_BYTES + records.HELLO_BYTES + 16
 MESSAGE_2_BYTES = EPHEMERAL_BYTES + 16
 HANDSHAKE_S = 10.0
 """From accept to a whole request, and from 101 to a JOIN."""
-PING_EVERY_S = 20.0
-PONG_WITHIN_S = 20.0
+PING_EVERY_S = 15.0
+PONG_WITHIN_S = 10.0
 CLOSE_WITHIN_S = 1.0
 """How long a closing connection may take to flush and be closed by the peer."""
 

@@ -28,7 +28,7 @@ from tests.sim.world import Sock, Wire, World
 
 NAMES = ["bea", "col"]
 IDENTITIES = [Identity.generate() for _ in NAMES]
-GRACE_S = 30.0
+GRACE_S = 20.0
 
 
 class View(view.View):

@@ -9,6 +9,7 @@ from unittest import mock
 import pytest
 
 import server
+from common.config import ServerConfig
 from common.crypto import card as cards
 from common.crypto import ticket
 from common.crypto.card import Card
@@ -433,17 +434,47 @@ class TestEnding:
             eve.link.send(Sent(Kind.MESSAGE, RELAY, bytes(8) + seq.to_bytes(8) + bytes(112)))
             eve.pipe.flush()
         eve.flow()
-        # All that one read held is taken; the next waits until the debt is paid.
-        eve.link.send(Sent(Kind.MESSAGE, RELAY, bytes(8) + seq.to_bytes(8) + bytes(112)))
-        eve.flow()
-        assert world.room._log.room_seq == seq + 100
-        world.now += 5
-        eve.flow()
-        assert world.room._log.room_seq == seq + 100
-        world.now += 1.2  # the JOIN counted too
-        eve.flow()
-        assert world.room._log.room_seq == seq + 101
+        # One read held them all: the burst is taken, and then the rest at its rate.
+        burst = int(ServerConfig().burst)
+        assert world.room._log.room_seq == seq + burst
+        for more in (10, 20, 60, 60):
+            world.now += 1.0 if more < 60 else 5.0
+            eve.flow()
+            assert world.room._log.room_seq == seq + burst + more
         assert eve.link.state is State.OPEN
+
+    @pytest.mark.parametrize("burst", [1, 2, 7])
+    def test_a_burst_is_a_burst(self, burst: int) -> None:
+        with World(NAMES, IDENTITIES) as world:
+            relay = world.relay.server
+            relay.settings = relay.settings._replace(rate=1.0, burst=float(burst))
+            eve = Raw(world).join()
+            seq = world.room._log.room_seq
+            for _ in range(12):
+                eve.link.send(Sent(Kind.MESSAGE, RELAY, bytes(8) + seq.to_bytes(8) + bytes(112)))
+            eve.link.send(Sent(Kind.LEAVE, RELAY, b""))
+            for second in range(12 - burst):
+                eve.flow()
+                assert world.room._log.room_seq == seq + burst + second
+                world.now += 1.0
+            # What is not counted waits its turn all the same.
+            eve.flow()
+            assert eve.got[-1].seq == seq + 13
+            assert eve.got[-1].kind is Kind.LEAVE
+
+    def test_what_waits_for_its_rate_goes_with_its_connection(self, world: World) -> None:
+        eve = Raw(world).join()
+        seq = world.room._log.room_seq
+        for _ in range(60):
+            eve.link.send(Sent(Kind.MESSAGE, RELAY, bytes(8) + seq.to_bytes(8) + bytes(112)))
+        eve.flow()
+        taken = world.room._log.room_seq
+        assert taken < seq + 60
+        eve.conn.end(503, "", world.now)
+        for _ in range(9):
+            world.now += 1.0
+            eve.flow()
+        assert world.room._log.room_seq == taken
 
     def test_who_leaves_and_joins_again_has_spent_what_it_has_spent(self, world: World) -> None:
         before = world.room._log.room_seq
@@ -485,7 +516,7 @@ class TestEnding:
     def test_no_flood_of_keys_ends_its_victim(self, world: World) -> None:
         eve = Raw(world).join()
         (victim,) = [c for c in world.relay.loop.conns if c.seat and c.seat.number == 1]
-        for _ in range(100):
+        for _ in range(80):  # less than until its silence is noticed
             world.now += 0.25
             flood(eve, 200)
         # It read nothing all the time.

@@ -2,17 +2,18 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from pathlib import Path
 
 import pytest
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hpke
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.ciphers import aead
 
 from common.crypto import hashing, primitives
 from common.crypto.primitives import Aead, CardKey, RecipientKey, SigningKey, VerifyKey, X25519Key
-from common.errors import ProtocolError, Unauthentic
+from common.errors import EXIT_USAGE, Lacking, ProtocolError, Unauthentic
 from tests.unit.crypto.vectors import flips, load, unhex
 
 RFC_9180_A_2_1, MLKEM768_X25519 = load("hpke.json")["vectors"]
@@ -190,23 +191,48 @@ def _is_older(*_: object) -> None:
     raise AttributeError("none")
 
 
-@pytest.mark.parametrize(
-    ("owner", "name", "stub"),
-    [
-        (hpke, "Suite", _lacks),
-        (hpke, "Suite", _is_older),
-        (MLKEM768PrivateKey, "generate", _lacks),
-    ],
-    ids=["suite", "older", "ML-KEM"],
-)
-def test_a_library_without_mlkem_is_an_import_error(
-    monkeypatch: pytest.MonkeyPatch, owner: object, name: str, stub: object
-) -> None:
-    assert primitives.supports_mlkem()
-    monkeypatch.setattr(owner, name, stub)
-    path = Path(primitives.__file__)
-    spec = importlib.util.spec_from_file_location("primitives_again", path)
+def again(path: str | None) -> None:
+    """Import a module once more, beside the one that is there."""
+    assert path is not None
+    spec = importlib.util.spec_from_file_location("again", path)
     assert spec is not None
     assert spec.loader is not None
-    with pytest.raises(ImportError, match="ML-KEM"):
-        spec.loader.exec_module(importlib.util.module_from_spec(spec))
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "stub", "lacks"),
+    [
+        (hpke, "Suite", _lacks, "ML-KEM"),
+        (hpke, "Suite", _is_older, "ML-KEM"),
+        (MLKEM768PrivateKey, "generate", _lacks, "ML-KEM"),
+        (X25519PrivateKey, "generate", _lacks, "X25519"),
+        (Ed25519PrivateKey, "generate", _lacks, "Ed25519"),
+        (aead, "ChaCha20Poly1305", _lacks, "ChaCha20-Poly1305"),
+    ],
+    ids=["suite", "older", "ML-KEM", "X25519", "Ed25519", "ChaCha20"],
+)
+def test_a_library_that_lacks_an_algorithm_is_named_at_the_import(
+    monkeypatch: pytest.MonkeyPatch, owner: object, name: str, stub: object, lacks: str
+) -> None:
+    monkeypatch.setattr(owner, name, stub)
+    with pytest.raises(Lacking, match=rf"^cryptography cannot do {lacks} here: ") as caught:
+        again(primitives.__file__)
+    assert isinstance(caught.value, ImportError)
+    assert caught.value.exit_code == EXIT_USAGE
+
+
+def _is_restricted(*_: object, **__: object) -> None:
+    raise ValueError("unsupported hash type")
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_python_without_scrypt_is_named_at_the_import(
+    monkeypatch: pytest.MonkeyPatch, *, is_there: bool
+) -> None:
+    if is_there:
+        monkeypatch.setattr(hashlib, "scrypt", _is_restricted)
+    else:
+        monkeypatch.delattr(hashlib, "scrypt")
+    with pytest.raises(Lacking, match=r"^This Python cannot do scrypt: "):
+        again(hashing.__file__)

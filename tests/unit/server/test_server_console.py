@@ -14,7 +14,10 @@ from hypothesis import strategies as st
 
 import server
 from common.errors import FileError
-from server import LogFile, LogQueue
+from common.log import journal
+from common.log.journal import LogFile
+from common.relay.console import above_line, can_edit
+from server import LogQueue
 
 
 @pytest.fixture
@@ -38,8 +41,8 @@ class TestLog:
     def test_it_is_private_and_so_is_what_it_was(
         self, monkeypatch: pytest.MonkeyPatch, path: Path
     ) -> None:
-        monkeypatch.setattr(server, "LOG_BYTES", 1_000)
-        monkeypatch.setattr(server, "LOGS_KEPT", 2)
+        monkeypatch.setattr(journal, "LOG_BYTES", 1_000)
+        monkeypatch.setattr(journal, "LOGS_KEPT", 2)
         umask = os.umask(0)
         log = LogFile(path, pytest.fail)
         try:
@@ -116,10 +119,62 @@ class TestLog:
         assert not target.exists()
         assert len(told) == 1
 
+    def test_one_that_was_moved_away_is_begun_anew(self, path: Path) -> None:
+        log = LogQueue(path, pytest.fail)
+        log._file.handle(line("first"))
+        old = path.rename(path.with_name("moved"))
+        log._file.handle(line("second"))
+        log.reopen()
+        log._file.handle(line("third"))
+        log._file.handle(line("fourth"))
+        log._file.close()
+        assert [row.split()[-1] for row in old.read_text().splitlines()] == ["first", "second"]
+        assert [row.split()[-1] for row in path.read_text().splitlines()] == ["third", "fourth"]
+        assert path.stat().st_mode & 0o777 == 0o600
+
+    def test_one_that_cannot_be_begun_anew_is_told_of(self, path: Path) -> None:
+        told: list[str] = []
+        log = LogFile(path, told.append)
+        log.handle(line("first"))
+        path.unlink()
+        path.symlink_to(path.with_name("target"))
+        for _ in range(2):
+            log.has_moved = True
+            log.handle(line("lost"))
+        assert len(told) == 1
+        path.unlink()
+        log.handle(line("found"))
+        log.close()
+        assert path.read_text().rstrip().endswith("found")
+
     def test_a_pipe_is_no_file(self, path: Path) -> None:
         os.mkfifo(path)
         with pytest.raises(FileError, match="is not a regular file"):
             LogFile(path, pytest.fail)
+
+
+@pytest.mark.parametrize(
+    ("term", "may"),
+    [
+        *(("xterm-256color", True), ("linux", True), ("vt100", True), ("screen.xterm", True)),
+        *(("xterm-kitty", True), ("st-256color", True), ("ST", True), ("tmux-direct", True)),
+        *(("", False), ("dumb", False), ("unknown", False), ("network", False), ("vt", False)),
+        *(("emacs", False), ("stdin", False), ("nosuchterm", False), ("my-xterm", False)),
+    ],
+)
+def test_a_line_is_edited_on_terminals_that_are_known(term: str, *, may: bool) -> None:
+    assert can_edit(term) is may
+
+
+@pytest.mark.parametrize("group", [os.getpgrp(), 2**30, None])
+def test_whose_the_terminal_is(monkeypatch: pytest.MonkeyPatch, group: int | None) -> None:
+    def tcgetpgrp(_: int) -> int:
+        if group is None:
+            raise OSError(25, "Inappropriate ioctl for device")
+        return group
+
+    monkeypatch.setattr(os, "tcgetpgrp", tcgetpgrp)
+    assert server._is_in_background() is (group == 2**30)
 
 
 ROWS, COLUMNS = 8, 20
@@ -138,7 +193,7 @@ def test_rows_come_above_what_is_typed(rows: list[str], before: int, typed: str,
     back = min(back, len(typed))
     stream.feed("\r\n" * before + f"> {typed}" + "\b" * back)
     for row in rows:
-        stream.feed(server.above_line(row, COLUMNS))
+        stream.feed(above_line(row, COLUMNS))
     y, x = screen.cursor.y, screen.cursor.x
     assert x == 2 + len(typed) - back
     shown = [line.rstrip() for line in screen.display]
