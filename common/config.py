@@ -12,8 +12,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
-from common import files, ini, names
-from common.errors import FileError, UsageError
+from common import files, ini, names, streams
+from common.errors import FileError, Inaccessible, UsageError
 
 SECRET_VARIABLES = ("TERMCHAT_KEY", "TERMCHAT_PASSWORD")
 
@@ -412,6 +412,9 @@ class _Parser(argparse.ArgumentParser):
                 given[row.field] = tuple(value) if row.action == "append" else value
         return given
 
+    def _print_message(self, message: str, file: object = None) -> None:
+        streams.put_out(message)  # of help and version; what is wrong is raised
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message[:1].upper()}{message[1:]}. See {self.prog} --help.")
 
@@ -463,7 +466,12 @@ def load_client(argv: Sequence[str], environ: Mapping[str, str]) -> ClientConfig
         raise UsageError("--ephemeral keeps no identity that a passphrase could encrypt.")
     said = _from_environment(CLIENT_FLAGS, environ) | given
     home = said.get("home") or _default_home(environ)
-    sources = ini.find(_KNOWN, given.get("file"), home)
+    sources = ini.find(_KNOWN, given.get("file"))
+    try:
+        sources += ini.at_home(_KNOWN, home)
+    except Inaccessible as problem:
+        if "ephemeral" not in given:
+            raise FileError(elsewhere(problem)) from None
     values = _from_files(CLIENT_FLAGS, "client", sources)
     said |= _secrets(parser, given)
     values |= said
@@ -572,6 +580,13 @@ def _check_pipes(parser: argparse.ArgumentParser, given: Mapping[str, Any]) -> N
         parser.error("with --json each row is a message; --block and --strict are about lines")
 
 
+def elsewhere(problem: Exception) -> str:
+    """Return what to say of a home folder that cannot be used."""
+    if not isinstance(problem, Inaccessible):
+        return str(problem)
+    return f"{problem} Use another home with --home DIR, or none with --ephemeral."
+
+
 def default_home(environ: Mapping[str, str]) -> str:
     """Return where identity and pins live when nothing else was said (UX.md 8).
 
@@ -582,7 +597,10 @@ def default_home(environ: Mapping[str, str]) -> str:
     if not state:
         user = os.path.expanduser("~")
         if user == "~":
-            raise FileError("You have no home folder to keep your identity in. See --home.")
+            raise FileError(
+                "You have no home folder to keep your identity in. Name one with --home DIR, or do "
+                "without one with --ephemeral."
+            )
         state = os.path.join(user, ".local", "state")
     return os.path.join(state, "termchat")
 

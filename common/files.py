@@ -1,11 +1,11 @@
 """Private files: created 0600, replaced atomically, refused if others can read or own them.
 
-Only the last part of a path is judged (PROTOCOL.md 8). And the standard streams, which must be open
-before any file is.
+Only the last part of a path is judged (PROTOCOL.md 8).
 """
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import os
@@ -13,7 +13,8 @@ import stat
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from common.errors import FileError
+from common import streams
+from common.errors import FileError, Inaccessible
 
 try:
     import fcntl
@@ -33,14 +34,15 @@ _LINK = "{path} is a link. Put the file itself there."
 # A FIFO would wait for a writer.
 _WITHOUT_WAITING = getattr(os, "O_NONBLOCK", 0)
 
-
-def open_streams() -> None:
-    """Open what came closed, or the next file or socket would pass for standard output."""
-    for fd in range(3):
-        try:
-            os.fstat(fd)
-        except OSError:
-            os.open(os.devnull, os.O_RDWR)
+_UNSUPPORTED = (
+    errno.EACCES,
+    errno.EBADF,
+    errno.EINVAL,
+    errno.ENOSYS,
+    errno.EOPNOTSUPP,
+    errno.EPERM,
+)
+"""What file systems say that cannot do it to a directory."""
 
 
 def make_private_dir(path: StrPath) -> None:
@@ -54,7 +56,7 @@ def make_private_dir(path: StrPath) -> None:
         # It may be a link, but none that another user could turn.
         link, status = os.lstat(path), os.stat(path)
     except OSError as error:
-        raise FileError(f"Cannot use the directory {path}: {error.strerror}.") from None
+        raise Inaccessible(f"Cannot use the directory {path}: {error.strerror}.") from None
     fault = _foreign(path, link) or _foreign(path, status)
     if fault:
         raise FileError(fault)
@@ -152,10 +154,10 @@ def read_secret(path: str, what: str) -> str:
         why = getattr(error, "strerror", None) or "it has ended"
         raise FileError(f"Cannot read {source}: {why}.") from None
     try:
-        secret = line.decode().rstrip("\r\n")
+        secret = line.decode("utf-16" if _is_utf16(line) else "utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError:
         secret = ""
-    if not secret or len(line) > MAX_SECRET_BYTES:
+    if not secret or "\0" in secret or len(line) > MAX_SECRET_BYTES:
         raise FileError(f"{source} holds no line of text that could be {what}.")
     return secret
 
@@ -170,12 +172,24 @@ def _ask_secret(what: str) -> bytes:
 def _first_line(fd: int) -> bytes:
     """Read a line and no byte more: the rest of standard input is for somebody else."""
     line = b""
-    while len(line) <= MAX_SECRET_BYTES and not line.endswith(b"\n"):
-        byte = os.read(fd, 1)
+    while len(line) <= MAX_SECRET_BYTES and not _is_whole(line):
+        byte = streams.read(fd, 1)
         if not byte:
             break
         line += byte
     return line
+
+
+def _is_utf16(line: bytes) -> bool:
+    """Tell whether an editor of Windows saved it so, which it says with a mark at the start."""
+    return line.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+
+
+def _is_whole(line: bytes) -> bool:
+    if not _is_utf16(line):
+        return line.endswith(b"\n")
+    end = "\n".encode("utf-16-le" if line.startswith(codecs.BOM_UTF16_LE) else "utf-16-be")
+    return not len(line) % 2 and line.endswith(end)
 
 
 def create_private(path: StrPath, data: bytes) -> bool:
@@ -206,7 +220,7 @@ def replace_private(path: StrPath, data: bytes) -> None:
             os.replace(name, path)
         _sync_dir(os.path.dirname(path) or os.curdir)
     except OSError as error:
-        raise FileError(f"Cannot write {path}: {error.strerror}.") from None
+        raise Inaccessible(f"Cannot write {path}: {error.strerror}.") from None
 
 
 def append_private(path: StrPath, lines: bytes, *, is_synced: bool) -> None:
@@ -241,7 +255,7 @@ def append_private(path: StrPath, lines: bytes, *, is_synced: bool) -> None:
         if is_synced and not size:
             _sync_dir(os.path.dirname(path) or os.curdir)
     except OSError as error:
-        raise FileError(f"Cannot write {path}: {error.strerror}.") from None
+        raise Inaccessible(f"Cannot write {path}: {error.strerror}.") from None
 
 
 @contextlib.contextmanager
@@ -253,8 +267,7 @@ def locked(path: StrPath) -> Iterator[None]:
     """
     fd = _open_lock(f"{os.fspath(path)}.lock")
     try:
-        if fcntl is not None:
-            fcntl.flock(fd, fcntl.LOCK_EX)
+        _lock(fd, is_patient=True)
         yield
     finally:
         os.close(fd)
@@ -278,13 +291,30 @@ def hold(path: StrPath, taken: str) -> Hold:
         FileError: with the sentence `taken` if another process holds it.
     """
     fd = _open_lock(path)
-    if fcntl is not None:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(fd)
-            raise FileError(taken) from None
+    try:
+        _lock(fd, is_patient=False)
+    except BlockingIOError:
+        os.close(fd)
+        raise FileError(taken) from None
     return Hold(fd)
+
+
+def _lock(fd: int, *, is_patient: bool) -> None:
+    """Lock a file, as far as its system and file system can: some have one kind only, or none.
+
+    A lock that cannot be had keeps nobody out, but is not one that another holds either.
+
+    Raises:
+        BlockingIOError: if another holds it, and we are not patient.
+    """
+    for lock in (fcntl.flock, fcntl.lockf) if fcntl is not None else ():
+        try:
+            lock(fd, fcntl.LOCK_EX if is_patient else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:
+            continue
+        return
 
 
 def check_private(path: StrPath) -> None:
@@ -334,7 +364,7 @@ def _open_lock(path: StrPath) -> int:
     try:
         fd = _open(path, os.O_RDWR | os.O_CREAT)
     except OSError as error:
-        raise FileError(f"Cannot write {path}: {error.strerror}.") from None
+        raise Inaccessible(f"Cannot write {path}: {error.strerror}.") from None
     try:
         _check_mode(path, _regular(path, fd))
     except FileError:
@@ -366,7 +396,7 @@ def _read(
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise FileError(f"Cannot read {path}: {error.strerror}.") from None
+        raise Inaccessible(f"Cannot read {path}: {error.strerror}.") from None
     if len(data) > most_bytes:
         raise FileError(f"{path} is too large to be one of ours.")
     return data, status
@@ -393,9 +423,14 @@ def _temporary(path: StrPath, data: bytes) -> Iterator[str]:
 
 def _sync_dir(path: StrPath) -> None:
     """Make a rename durable."""
-    if os.name == "posix":
+    if os.name != "posix":
+        return
+    try:
         fd = os.open(path, os.O_RDONLY)
         try:
             os.fsync(fd)
         finally:
             os.close(fd)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise

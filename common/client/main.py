@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Final
 
-from common import config, files, names, proctitle
+from common import config, files, names, proctitle, streams
 from common.errors import EXIT_INTERRUPTED, FileError, TermchatError, UsageError
 from common.view.output import is_terminal, print_row, say
 from common.view.view import VALUES, Summary, View
@@ -28,7 +28,7 @@ YOUNG_OBJECTS: Final = 20_000
 def main(argv: list[str]) -> int:
     """Join a room; return the exit code (UX.md 8)."""
     proctitle.leave_no_core()
-    files.open_streams()
+    streams.open_streams()
     gc.set_threshold(YOUNG_OBJECTS)
     try:
         settings = config.load_client(argv, os.environ)
@@ -42,8 +42,8 @@ def main(argv: list[str]) -> int:
             return _run_peer(_with_passphrase(settings), settings.peer)
         if not settings.ticket:
             raise UsageError(
-                "There is no KEY and no config.ini: run client.py KEY with what a server printed, "
-                "or client.py --init to talk without a server."
+                "There is no KEY, and no config.ini that has one: run client.py KEY with what a "
+                "server printed, or client.py --init to talk without a server."
             )
         settings = _with_passphrase(settings)
         view = choose_view(settings)
@@ -63,19 +63,22 @@ def main(argv: list[str]) -> int:
 
 
 def _do_task(settings: config.ClientConfig) -> None:
-    """Do what is asked for instead of joining."""
+    """Do what is asked for instead of joining.
+
+    Raises:
+        UsageError: if it cannot be done so.
+        FileError: if it cannot be written.
+    """
     # Here, because each is asked for once in a long time.
     if settings.task == "completion":
         from common import completion
 
-        script = completion.script(settings.completion)
-        for row in script.rstrip("\n").split("\n"):
-            print_row(row)
+        streams.put_out(completion.script(settings.completion))
         return
     from common.client import peer
 
     if settings.task == "genkey":
-        print_row(peer.genkey())
+        streams.put_out(f"{peer.genkey()}\n")
     else:
         peer.init(settings)
 
@@ -238,7 +241,10 @@ def _with_passphrase(settings: config.ClientConfig) -> config.ClientConfig:
     """
     if settings.ephemeral or settings.passphrase is not None:
         return settings
-    data = files.read_private(config.identity_path(settings, os.environ)) or b""
+    try:
+        data = files.read_private(config.identity_path(settings, os.environ)) or b""
+    except FileError as problem:
+        raise FileError(config.elsewhere(problem)) from None
     is_encrypted = b"ENCRYPTED" in data
     if not is_encrypted and not settings.asks_passphrase:
         return settings
@@ -265,7 +271,4 @@ def end(code: int) -> None:
 
     if not any(thread.daemon for thread in threading.enumerate()):
         sys.exit(code)
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            stream.flush()
     os._exit(code)

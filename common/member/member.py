@@ -555,5 +555,8 @@ def _home(settings: config.ClientConfig, environ: Mapping[str, str]) -> tuple[Id
     if settings.ephemeral:
         return Identity.generate(), Pins(None)
     path = Path(config.identity_path(settings, environ))
-    files.make_private_dir(path.parent)
-    return load_identity(path, settings.passphrase), Pins(path.with_name("known_peers"))
+    try:
+        files.make_private_dir(path.parent)
+        return load_identity(path, settings.passphrase), Pins(path.with_name("known_peers"))
+    except FileError as problem:
+        raise FileError(config.elsewhere(problem)) from None

@@ -171,12 +171,9 @@ class Pins:
         if self._path is None:
             yield
             return
-        try:
-            with files.locked(self._path):
-                self._refresh()
-                yield
-        except OSError as error:  # a file system without locks
-            raise FileError(f"Cannot lock {self._path}: {error.strerror}.") from None
+        with files.locked(self._path):
+            self._refresh()
+            yield
 
     def _append(self, pins: dict[Key, Pin], *, is_synced: bool) -> None:
         lines = _encode(pins)

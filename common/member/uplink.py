@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 from common import names
-from common.config import DEFAULT_PORT
+from common.config import DEFAULT_PORT, elsewhere
 from common.crypto.ticket import Ticket
 from common.errors import (
     EXIT_FAILED,
@@ -363,7 +363,7 @@ class Uplink:
                 self._closed(self._pipe.link.blame(str(problem), now, authentic=True), now)
         else:
             # A pin that cannot be kept is no pin: better no conversation than one with anybody.
-            self._over(None, str(problem), EXIT_FAILED)
+            self._over(None, elsewhere(problem), EXIT_FAILED)
 
     # --- Out, and time.
 

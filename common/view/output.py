@@ -7,9 +7,10 @@ import itertools
 import os
 import select
 import signal
-import sys
 from typing import Final
 
+from common import streams
+from common.errors import FileError
 from common.term import text
 
 DRAIN_S: Final = 2.0
@@ -117,13 +118,10 @@ def stop_process() -> None:
 
 def print_row(row: str, end: str = "\n") -> None:
     """Write a row on standard output, if there is one, while no view has it."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        sys.stdout.write(text.clean(row, multiline=False) + end)
-        sys.stdout.flush()
+    with contextlib.suppress(FileError):
+        streams.put_out(text.clean(row, multiline=False) + end)
 
 
 def say(sentence: str) -> None:
     """Write a sentence on standard error, if there is one: a row, whoever's words are in it."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        sys.stderr.write(text.clean(sentence, multiline=False) + "\n")
-        sys.stderr.flush()
+    streams.put_err(text.clean(sentence, multiline=False) + "\n")

@@ -99,6 +99,13 @@ class House:
         }
         return {name: value for name, value in (clean | (more or {})).items() if value is not None}
 
+    def patched(self, code: str) -> dict[str, str | None]:
+        """Return an environment in which every Python begins with this: another machine."""
+        site = self.path / "site"
+        site.mkdir(exist_ok=True)
+        (site / "sitecustomize.py").write_text(code)
+        return {"PYTHONPATH": str(site)}
+
     # --- Who lives here.
 
     def relay(

@@ -438,10 +438,10 @@ class TestFile:
         ]
 
     def test_what_nobody_reads_is_named(self) -> None:
-        write("[server]\nprot = 5\n[Client]\nx = 1\n[parameters]\nname = ace\n")
+        write("[server]\nprot = 5\n[Clients]\nx = 1\n[parameters]\nname = ace\n")
         expected = (
             "Nobody reads prot in [server] of config.ini.",
-            "Nobody reads the section [Client] of config.ini.",
+            "Nobody reads the section [clients] of config.ini.",
             "Nobody reads name in [parameters] of config.ini.",
         )
         assert load_server([], {}).warnings == expected
@@ -470,7 +470,7 @@ class TestFile:
             ("[server]\n[server]\n", "Line 2 of config.ini says again what stood above it."),
             ("port = 1\n[server]\n", "Line 1 of config.ini is malformed: it is neither"),
             ("[server]\nport\n", "Line 2 of config.ini is malformed: it is neither"),
-            ("[server]\nport = \udcff\n", "config.ini is not text in UTF-8."),
+            ("[server]\nport = \udcff\n", "config.ini is text neither in UTF-8 nor"),
         ],
     )
     def test_what_is_wrong(self, content: str, sentence: str) -> None:
@@ -479,6 +479,91 @@ class TestFile:
         with pytest.raises(UsageError) as caught:
             load_server([], {})
         assert str(caught.value).startswith(sentence)
+
+    @pytest.mark.parametrize(
+        "section", ["[Server]", "[SERVER]", "[ server ]", "\t[server\t]  ; us"]
+    )
+    @pytest.mark.parametrize("codec", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+    @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+    def test_however_it_was_saved_and_its_section_typed(
+        self, section: str, codec: str, end: str
+    ) -> None:
+        write("")
+        lines = ["; ours", section, "port = 5", "password = s\u00e9cret", ""]
+        Path("config.ini").write_bytes(end.join(lines).encode(codec))
+        found = load_server(["--config", "config.ini"], {})
+        assert (found.port, found.password) == (5, "s\u00e9cret")
+
+    def test_one_section_in_two_ways_is_said_again(self) -> None:
+        write("[server]\nport = 1\n[ Server ]\nport = 2\n")
+        with pytest.raises(UsageError, match=r"^Line 3 of config\.ini says again what stood above"):
+            load_server([], {})
+
+    @pytest.mark.parametrize("data", [b"[Server]\nx = \xff", "[server]\n".encode("utf-32")])
+    def test_what_is_ours_and_no_text_is_said(self, data: bytes) -> None:
+        write("")
+        Path("config.ini").write_bytes(data)
+        with pytest.raises(
+            UsageError, match=r"^config\.ini is text neither in UTF-8 nor in UTF-16"
+        ):
+            load_server([], {})
+
+    @pytest.mark.parametrize(
+        ("written", "read"),
+        [
+            ("secret", "secret"),
+            ('"secret"', "secret"),
+            ("'secret'", "secret"),
+            ("\u201csecret\u201d", "secret"),
+            ('" a secret ; and more # "', " a secret ; and more # "),
+            ("''secret''", "'secret'"),
+            ("""'"'""", '"'),
+            ("it's", "it's"),
+            ('5"x3"', '5"x3"'),
+            ("a;b#c", "a;b#c"),
+            ('""', None),
+            ("", None),
+        ],
+    )
+    def test_a_password_is_what_was_meant(self, written: str, read: str | None) -> None:
+        write(f"[server]\npassword = {written}\n")
+        assert load_server(["--config", "config.ini"], {}).password == read
+
+    @given(st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"]), min_size=1))
+    def test_whatever_is_in_quotes_is_itself(self, password: str) -> None:
+        for quote in "\"'":
+            write(f"[server]\npassword = {quote}{password}{quote}\n")
+            assert load_server(["--config", "config.ini"], {}).password == password
+
+    @pytest.mark.parametrize(
+        ("written", "sentence"),
+        [
+            ("secret  ; mine", "password in [server] of config.ini seems to end with a comment."),
+            ("secret #1", "password in [server] of config.ini seems to end with a comment."),
+            ("# none yet", "password in [server] of config.ini seems to end with a comment."),
+            ('"secret" ; mine', "password in [server] of config.ini begins with a quote. Put all"),
+            ('"secret', "password in [server] of config.ini begins with a quote. Put all of it"),
+            ("'", "password in [server] of config.ini begins with a quote. Put all of it in"),
+            ("secret\n  port = 5", "password in [server] of config.ini has a second line. Begin"),
+        ],
+    )
+    def test_what_a_password_is_can_be_seen_or_is_said(self, written: str, sentence: str) -> None:
+        write(f"[server]\npassword = {written}\n")
+        with pytest.raises(UsageError) as caught:
+            load_server([], {})
+        assert str(caught.value).startswith(sentence)
+        assert "secret" not in str(caught.value)
+
+    def test_what_is_for_the_shell_is_the_shells_to_read(self, tmp_path: Path) -> None:
+        command = '"my notifier" "$TERMCHAT_NAME" ; true # enough'
+        write(f"[client]\nnotify_command = {command}\n", tmp_path / "home/config.ini")
+        assert load_client([KEY, "--home", str(tmp_path / "home")], {}).notify_command == command
+
+    def test_a_home_that_cannot_be_read_is_no_hindrance_to_who_keeps_nothing(self) -> None:
+        home = "x" * 5_000  # longer than any path: a way not to be read that holds for root too
+        assert load_client([KEY, "--ephemeral"], {"TERMCHAT_HOME": home}).ephemeral
+        told = refusal(KEY, "--home", home)
+        assert told.endswith(" Use another home with --home DIR, or none with --ephemeral.")
 
     def test_a_flag_is_yes_or_no(self) -> None:
         write("[client]\nplain = perhaps\n")

@@ -1,7 +1,13 @@
 from __future__ import annotations
 
+import codecs
+import contextlib
+import errno
 import fcntl
 import os
+import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,6 +15,7 @@ import pytest
 
 from common import files
 from common.errors import FileError
+from tests.floors import ROOT
 
 
 def _mode(path: Path) -> int:
@@ -262,7 +269,87 @@ def test_a_lock_is_held_until_the_end_of_the_block(tmp_path: Path) -> None:
     assert is_free()
 
 
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL])
+@pytest.mark.parametrize("has_other_kind", [False, True])
+def test_a_lock_that_cannot_be_had_is_not_one_that_another_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, *, has_other_kind: bool
+) -> None:
+    def lacks(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", lacks)
+    if not has_other_kind:
+        monkeypatch.setattr(fcntl, "lockf", lacks)
+    path = tmp_path / "pins"
+    assert files.create_private(path, b"data")
+    with files.locked(path):
+        pass
+    files.hold(tmp_path / "lock", "taken").close()
+
+
+def test_a_lock_of_another_kind_keeps_others_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lacks(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "none")
+
+    monkeypatch.setattr(fcntl, "flock", lacks)
+    path = tmp_path / "lock"
+    held = files.hold(path, "taken")
+    # Another process, since such a lock is of one.
+    code = (
+        "import fcntl, sys; from common import files, errors\n"
+        "fcntl.flock = fcntl.lockf\n"
+        "try: files.hold(sys.argv[1], 'taken')\n"
+        "except errors.FileError as problem: print(problem)"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code, str(path)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert (told.stdout, told.stderr) == ("taken\n", "")
+    held.close()
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EIO])
+def test_a_file_system_that_syncs_no_directories(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    sync = os.fsync
+
+    def fsync(fd: int) -> None:
+        if stat.S_ISDIR(os.fstat(fd).st_mode):
+            raise OSError(number, os.strerror(number))
+        sync(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with contextlib.nullcontext() if number == errno.EINVAL else pytest.raises(FileError):
+        files.replace_private(tmp_path / "pins", b"data")
+    assert files.read_private(tmp_path / "pins") == b"data"
+
+
 class TestSecret:
+    @pytest.mark.parametrize("end", ["", "\n", "\r\n", "\r", "\r\nsecond line\r\n"])
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "be", "le"])
+    @pytest.mark.parametrize("secret", ["secret", " pass w\u00f6rd ", "\u0a0a\u0d0a\u000b\u010a"])
+    def test_what_an_editor_of_windows_saves(
+        self, tmp_path: Path, secret: str, encoding: str, end: str
+    ) -> None:
+        marks = {"be": codecs.BOM_UTF16_BE, "le": codecs.BOM_UTF16_LE}
+        mark = marks.get(encoding, b"")
+        codec = f"utf-16-{encoding}" if mark else encoding
+        path = tmp_path / "secret"
+        path.write_bytes(mark + (secret + end).encode(codec))
+        path.chmod(0o600)
+        assert files.read_secret(str(path), "Password") == secret
+
+    @pytest.mark.parametrize("codec", ["utf-16-le", "utf-16-be", "utf-32"])
+    def test_what_cannot_be_told_is_refused(self, tmp_path: Path, codec: str) -> None:
+        path = tmp_path / "secret"
+        path.write_bytes("secret\r\n".encode(codec))
+        path.chmod(0o600)
+        with pytest.raises(FileError, match="holds no line of text"):
+            files.read_secret(str(path), "Password")
+
     def test_the_first_line_of_a_private_file(self, tmp_path: Path) -> None:
         path = tmp_path / "secret"
         path.write_bytes(b" pass word \r\nnot this\n")
@@ -286,7 +373,9 @@ class TestSecret:
 
     def test_standard_input_is_read_no_further(self, monkeypatch: pytest.MonkeyPatch) -> None:
         reader, writer = os.pipe()
-        os.write(writer, b"KEY\npassword\nrest")
+        os.set_blocking(reader, False)  # as another program may have left it
+        password = codecs.BOM_UTF16_LE + "password\n".encode("utf-16-le")
+        os.write(writer, b"KEY\n" + password + b"rest")
         saved = os.dup(0)
         try:
             os.dup2(reader, 0)
