@@ -279,6 +279,17 @@ class Hold:
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
+    def locks_ranges(self) -> bool:
+        """Tell whether its file system can lock a part of a file, as databases do (POSIX)."""
+        try:
+            if fcntl is not None:  # other systems have other means
+                fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pass  # by ourselves, where one kind stands for both
+        except OSError:
+            return False
+        return True
+
     def close(self) -> None:
         """Let go."""
         os.close(self._fd)

@@ -139,7 +139,7 @@ class Store:
         else:
             # SQLite gives its side files the mode of this one.
             os.close(os.open(self._path, os.O_CREAT | os.O_WRONLY, 0o600))
-        db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        db = self._connect("rwc")
         try:
             db.execute("PRAGMA secure_delete = ON")
             db.execute("PRAGMA journal_mode = WAL")
@@ -152,14 +152,23 @@ class Store:
             raise
         return db
 
+    def _connect(self, mode: str) -> sqlite3.Connection:
+        uri = f"{self._path.absolute().as_uri()}?mode={mode}"
+        if self._lock.locks_ranges():
+            return sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+        # A file system without locks: SQLite would take ours for another's.
+        uri += "&vfs=unix-none"
+        db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")  # else it needs them for its side files
+        return db
+
     def _check(self) -> None:
         """Check the file by a connection that cannot write: closing any other would.
 
         Raises:
             sqlite3.Error: if it is damaged, or not ours.
         """
-        uri = f"{self._path.absolute().as_uri()}?mode=ro"
-        with contextlib.closing(sqlite3.connect(uri, uri=True)) as db:
+        with contextlib.closing(self._connect("ro")) as db:
             # One that was killed while it made the file has left it without a table.
             is_begun = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
             if _version(db) != (_VERSION if is_begun else 0):

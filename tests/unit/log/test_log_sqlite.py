@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import sqlite3
@@ -156,6 +157,26 @@ def test_a_room_comes_back_as_it_was(opened: Open) -> None:
     assert [read(room.log, number, start()) for number in (ONE, TWO)] == before
     assert room.log.shows(log.position)
     assert room.log.retains(ONE, Seq(0), Seq(1))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="other systems have other locks")
+def test_a_file_system_without_locks_keeps_a_log_all_the_same(
+    opened: Open, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    def lacks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", lacks)
+    monkeypatch.setattr(fcntl, "lockf", lacks)
+    store = opened()
+    assert store._db.execute("PRAGMA locking_mode").fetchone() == ("exclusive",)
+    test_what_follows_a_restart_goes_on_counting(opened)
+    # On a file system that has them, it is a log like any other.
+    monkeypatch.undo()
+    assert opened()._db.execute("PRAGMA locking_mode").fetchone() == ("normal",)
+    assert (directory / FILE).stat().st_mode & 0o777 == 0o600
 
 
 def test_what_follows_a_restart_goes_on_counting(opened: Open) -> None:
