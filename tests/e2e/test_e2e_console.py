@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -32,32 +33,38 @@ def test_brought_back_from_the_background_it_hears_again(house: House, how: str,
     # The shell reads in the foreground until it is told to go on.
     script = house.path / "job.sh"
     begin = f"{START} &" if how == "started with &" else f"{START}\nbg"
-    behind = "stty sane tostop\necho behind\nread go\necho in front\nfg"
+    job = house.path / "job"
+    behind = f"jobs -p > '{job}'\nstty sane tostop\necho behind\nread go\necho in front\nfg"
     script.write_text(f"set -m\n{begin}\n{behind}\n")
     shell = Screen(house, ["/bin/bash", str(script)], 24, 100, {"TERM": term})
-    shell.wait_for("Join with:")
-    if how == "Ctrl-Z, bg":
-        house.until(lambda: ">" in shell.display or term == "dumb", lambda: shell.drawn)
-        shell.type(b"\x1a")
-    shell.wait_for("behind")
-    ticket = ticket_of(shell)
-    # It serves, and says so above whoever has the terminal now.
-    bea = house.lines(ticket, "bea")
-    bea.wait_for("You are connected")
-    shell.wait_for("[Connected] Username: bea")
-    bea.end_input()
-    assert bea.ended() == 0
-    shell.wait_for("[Disconnected] Username: bea")
-    shell.type("go\r")
-    shell.wait_for("in front")
-    shell.type("/who\r")
-    shell.wait_for(HERE)
-    # And once more, after Ctrl-D, which is no end.
-    shell.type(b"\x04")
-    shell.type("/mute\r")
-    shell.wait_for("/mute NAME [10m|2h|3d]")
-    shell.type(b"\x03")
-    shell.wait_for("Server has been stopped.")
+    try:
+        shell.wait_for("Join with:")
+        if how == "Ctrl-Z, bg":
+            house.until(lambda: ">" in shell.display or term == "dumb", lambda: shell.drawn)
+            shell.type(b"\x1a")
+        shell.wait_for("behind")
+        ticket = ticket_of(shell)
+        # It serves, and says so above whoever has the terminal now.
+        bea = house.lines(ticket, "bea")
+        bea.wait_for("You are connected")
+        shell.wait_for("[Connected] Username: bea")
+        bea.end_input()
+        assert bea.ended() == 0
+        shell.wait_for("[Disconnected] Username: bea")
+        shell.type("go\r")
+        shell.wait_for("in front")
+        shell.type("/who\r")
+        shell.wait_for(HERE)
+        # And once more, after Ctrl-D, which is no end.
+        shell.type(b"\x04")
+        shell.type("/mute\r")
+        shell.wait_for("/mute NAME [10m|2h|3d]")
+        shell.type(b"\x03")
+        shell.wait_for("Server has been stopped.")
+    finally:
+        # It has a group of its own, which the end of the shell does not end.
+        with contextlib.suppress(FileNotFoundError, ValueError, ProcessLookupError):
+            os.kill(int(job.read_text()), signal.SIGKILL)
 
 
 def test_input_that_another_program_made_non_blocking_is_heard(house: House) -> None:
