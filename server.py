@@ -15,7 +15,6 @@ import contextlib
 import errno
 import functools
 import heapq
-import ipaddress
 import itertools
 import logging
 import logging.handlers
@@ -45,7 +44,7 @@ if sys.flags.safe_path:  # by -P, -I or PYTHONSAFEPATH: what lies beside us must
     sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # noqa: PTH120
 
 try:
-    from common import config, files, names, proctitle, streams
+    from common import config, files, proctitle, streams
     from common.crypto import card as cards
     from common.crypto import ticket
     from common.crypto.identity import RelayKey, load_relay_key
@@ -64,6 +63,7 @@ try:
     from common.relay import console as consoles
     from common.relay.dozers import Dozers
     from common.relay.gate import REFUSALS, REPLAYS_KEPT, Gate
+    from common.relay.greeting import UNIX, Greeter, client_words, folder_here
     from common.relay.operators import Giver, Notice, Operators, Outcome
     from common.relay.room import Room, Seat
     from common.relay.rules import Rules, RulesFile
@@ -131,7 +131,6 @@ SPARE_FILES: Final = 64
 """Descriptors for what is no connection: listeners, selectors, the stored log."""
 CONSOLE_ROWS: Final = 1_000
 LOG_WAITING: Final = 10_000
-UNIX: Final = "unix:"
 
 
 def _now_ms() -> int:
@@ -1827,53 +1826,57 @@ class Supervisor:
 # --------------------------------------------------------------------------------------------- main
 
 
-def greeting(settings: config.ServerConfig, key: bytes, port: int) -> list[str]:
-    """Return the rows shown at start."""
-    host = settings.hosts[0] if settings.hosts else "localhost"
-    url = host if host.startswith(UNIX) else f"ws://{names.bracketed(host)}:{port}/"
-    rows = [
-        f"Server starts at `{url}`.",
-        "[Cryptography Key]",
-        "Please copy the following key below, you will need it for connecting to this server:",
-        f"Key: {ticket.key_text(key)}",
-    ]
+def welcome(
+    settings: config.ServerConfig,
+    key: bytes,
+    listeners: list[socket.socket],
+    on_row: Callable[[str], None],
+) -> None:
+    """Tell where we listen, and how to join; a resolver that does not answer delays nobody."""
+    port = port_of(listeners, settings.port)
     at_port = None if port == config.DEFAULT_PORT else port
-    for address in settings.hosts or guest_addresses():
-        if address.startswith(UNIX):
-            joined = ticket.key_text(key)
-            rows.append(f"Join with: python client.py {joined} --url {address} --username NAME")
-            continue
-        joined = ticket.encode(ticket.Ticket(key, None, address, at_port))
-        rows.append(f"Join with: python client.py {joined} --username NAME")
-    if settings.password is None:
-        rows.append("No --password given: whoever has the KEY can join.")
-        if settings.hosts == ("localhost",):
-            rows.append(
-                "Only this machine can connect: the default password is public. "
-                "For guests give --password, or --host 0.0.0.0 to open it all the same."
-            )
-    else:
-        rows.append("The client will ask for the password.")
-    return rows
+    script, folder = str(Path(__file__).with_name("client.py")), folder_here()
+    greeter = Greeter(
+        ticket.key_text(key),
+        port,
+        lambda host: ticket.encode(ticket.Ticket(key, None, host, at_port)),
+        client_words(sys.executable or "", script, folder, os.environ),
+    )
+    every = {s.family for s in listeners if addresses.is_every(str(s.getsockname()[0]))}
+    hosts = _routed(every) + [host for host in settings.hosts if not addresses.is_every(host)]
+    hosts = hosts or ["localhost"]
+    for row in greeter.rows(
+        hosts,
+        is_every_ipv4=socket.AF_INET in every,
+        is_every_ipv6=socket.AF_INET6 in every,
+        has_password=settings.password is not None,
+        is_kept=settings.data is not None,
+    ):
+        on_row(row)
+
+    def look_up() -> None:
+        found = []
+        with contextlib.suppress(OSError, UnicodeError):
+            found = socket.getaddrinfo(socket.gethostname(), None, type=socket.SOCK_STREAM)
+        for host in addresses.for_guests(str(row[4][0]) for row in found if row[0] in every):
+            if host not in hosts:
+                on_row(greeter.join(host))
+
+    if every:
+        threading.Thread(target=look_up, name="own name", daemon=True).start()
 
 
-def guest_addresses() -> list[str]:
-    """Return the addresses of this machine that guests can use, or localhost."""
-    found: dict[str, None] = {}
-    with contextlib.suppress(OSError):
-        for _, _, _, _, address in socket.getaddrinfo(
-            socket.gethostname(), None, type=socket.SOCK_STREAM
-        ):
-            found[str(address[0])] = None
+def _routed(families: set[socket.AddressFamily]) -> list[str]:
+    """Return what addresses of ours others would see, without asking anybody."""
+    found = []
     for family, somewhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
         # Connecting a datagram socket sends nothing: it asks the routing table which address we
         # would use towards one that is reserved for documentation (RFC 5737, RFC 3849).
-        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.connect((somewhere, 9))
-            found[str(probe.getsockname()[0])] = None
-    ips = (ipaddress.ip_address(text.partition("%")[0]) for text in found)
-    usable = [str(ip) for ip in ips if not ip.is_loopback and not ip.is_link_local]
-    return usable or ["localhost"]
+        if family in families:
+            with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+                probe.connect((somewhere, 9))
+                found.append(str(probe.getsockname()[0]))
+    return addresses.for_guests(found)
 
 
 def raise_file_limit(settings: config.ServerConfig) -> str:
@@ -1955,8 +1958,7 @@ def main(argv: list[str]) -> int:
     except FileError as problem:
         streams.put_err(f"{text.clean(str(problem))}\n")
         return 1
-    for row in greeting(settings, key.public, port_of(listeners, settings.port)):
-        console.row(row)
+    welcome(settings, key.public, listeners, console.row)
     if limited:
         console.row(limited)
     supervisor = Supervisor(os.environ)

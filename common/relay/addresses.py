@@ -26,10 +26,24 @@ _PAIR: Final = re.compile(rf'\s*([^\s=";,]+)=({_QUOTED}|[^\s";,]+)\s*(?:;|\Z)')
 # RFC 7239 6: an address, in brackets if it is IPv6, and perhaps a port, which may be obscured.
 _NODE: Final = re.compile(r"(?:\[([^][]+)\]|([^][:]+))(?::(?:\d{1,5}|_[\w.-]+))?", re.ASCII)
 
+# What inet_aton(3) and inet_pton(3) take for no address in particular.
+_EVERY: Final = re.compile(r"(?:0x)?0+(?:\.(?:0x)?0+){0,3}|[0:]*::[0:]*", re.ASCII)
+
 
 def unmapped(ip: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
     """Return an address; of one that is IPv4 in IPv6 (RFC 4291 2.5.5.2) the IPv4 one."""
     return ip.ipv4_mapped or ip if isinstance(ip, IPv6Address) else ip
+
+
+def is_every(host: str) -> bool:
+    """Tell whether a host to listen at is every address of a kind: 0.0.0.0 or `::`, in any form."""
+    return _EVERY.fullmatch(host) is not None
+
+
+def for_guests(found: Iterable[str]) -> list[str]:
+    """Return which addresses of this machine can be used from others, each once."""
+    ips = dict.fromkeys(_ip(each) for each in found)
+    return [str(ip) for ip in ips if not (ip.is_loopback or ip.is_link_local or ip.is_unspecified)]
 
 
 def of_peer(peer: object) -> tuple[str, str]:

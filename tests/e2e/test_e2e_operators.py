@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -240,11 +241,18 @@ def console(house: House, *more: str) -> Screen:
     return Screen(house, command, rows=12, columns=100)
 
 
+def ticket_at(relay: Screen) -> str:
+    """Return what it says to join with, which may be wider than its terminal."""
+    found = re.search(rb"client\.py ([\w@.:-]+)", relay.raw)
+    assert found is not None, relay.drawn
+    return found[1].decode()
+
+
 def test_a_line_is_edited_under_the_rows_and_the_terminal_left_as_it_was(house: House) -> None:
     relay = console(house)
     relay.wait_for("Join with:")
     house.until(lambda: ">" in relay.display)
-    ticket = next(row.split()[4] for row in relay.display if row.startswith("Join with:"))
+    ticket = ticket_at(relay)
     relay.type("/lcok")
     relay.wait_for("> /lcok")
     bea = house.lines(ticket, "bea")
@@ -309,7 +317,7 @@ def test_a_relay_in_the_background_is_not_stopped_by_its_terminal(house: House) 
     shell = Screen(house, ["/bin/bash", str(script)], rows=12, columns=100)
     shell.wait_for("Join with:")
     try:
-        ticket = next(row.split()[4] for row in shell.display if row.startswith("Join with:"))
+        ticket = ticket_at(shell)
         shell.type("typed at the shell\r")
         bea = house.lines(ticket, "bea")
         bea.wait_for("You are connected")

@@ -165,35 +165,61 @@ def test_systemd_takes_the_unit(house: House) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def test_two_blocks_come_first_and_each_starts_one_program() -> None:
+    host, own, guest, *_ = blocks("sh")
+    assert [row.split()[:2] for row in host.splitlines()] == [["git", "clone"], ["python3", "-m"]]
+    assert host.endswith("server.py\n")
+    assert "server.py" in own
+    assert guest.splitlines()[0] == host.splitlines()[0]
+    assert "client.py" in guest
+    assert "server.py" not in guest
+    # For who has uv, beside each.
+    assert README.index("`uv run server.py`") < README.index("## I was sent a KEY")
+    assert README.index("`uv run client.py") < README.index("## Talk")
+
+
+def test_one_line_sets_up_and_runs_the_relay_and_one_passes_the_tests() -> None:
+    rows = [row for block in blocks("sh") for row in block.splitlines()]
+    start = "python3 -m venv .venv && .venv/bin/pip install -q -r "
+    ends = [row.removeprefix(start) for row in rows if row.startswith(start)]
+    assert ends[0] == "requirements.txt && .venv/bin/python server.py"
+    assert ends[-1] == "tests/requirements.txt && .venv/bin/python -m pytest"
+    assert len([row for row in rows if re.search("^python3 .*pytest$", row)]) == 1
+
+
 @pytest.mark.skipif(not IS_CI, reason="installs packages from the network; set TERMCHAT_CI")
 def test_a_cold_machine_talks_by_readme_alone(house: House) -> None:
-    home = house.path / "home"
-    home.mkdir()
-    git = needed("git")
-    subprocess.run([git, "clone", "-q", str(ROOT), str(house.path / "termchat")], check=True)
-    start = command("python3 -m venv .venv && .venv/bin/pip install -q -r requirements.txt")
-    cold: dict[str, str | None] = {
-        "HOME": str(home),
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-    }
-    enter = f"cd {house.path / 'termchat'} && "
+    needed("git")
+    host, _, guest, *_ = (block.replace("URL", str(ROOT)).rstrip() for block in blocks("sh"))
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+
+    def run_in(name: str, block: str) -> list[str]:
+        return ["/bin/sh", "-c", f"mkdir {name} && cd {name} && {block}"]
+
     with socket.socket() as probe:
         if not probe.connect_ex(("127.0.0.1", DEFAULT_PORT)):
-            start += " -p 0"  # somebody runs a relay here already
-    relay = Program(house, ["/bin/sh", "-c", f"{enter}{start}"], env=dict(cold))
+            host += " -p 0"  # somebody runs a relay here already
+    relay = Program(house, run_in("host", host), env={"PATH": path})
+    wait_long(relay, "Join with: ")
+    (line,) = (row for row in relay.rows if row.startswith("Join with: "))
+    line = line.removeprefix("Join with: ")
+    assert line.startswith(".venv/bin/python client.py ")
+    here = f"cd host/termchat && {line} --username ace"
+    ace = Lines(house, ["/bin/sh", "-c", here], env={"PATH": path, "HOME": f"{house.path}/ace"})
+    ace.wait_for("You are connected")
+    there = guest.replace("KEY@ADDRESS", line.split()[-1])
+    bea = Lines(house, run_in("guest", there), env={"PATH": path, "HOME": f"{house.path}/bea"})
+    wait_long(bea, "You are connected as `bea`.")
+    bea.say("hello ace")
+    ace.wait_for("bea: hello ace")
+
+
+def wait_long(program: Program, content: str) -> None:
+    """Wait for a row as long as packages take to come."""
     for _ in range(6):
         try:
-            relay.wait_for("Key: ")
-            break
+            program.wait_for(content)
+            return
         except AssertionError:
-            assert relay.is_running, relay.errors
-    relay.wait_for("Join with: ")
-    key = next(row.split()[4] for row in relay.rows if row.startswith("Join with: "))
-    ace_line = command(".venv/bin/python client.py KEY --username ace")
-    people: list[Lines] = []
-    for line in (ace_line, ace_line.replace("ace", "bea")):
-        shell = ["/bin/sh", "-c", f"{enter}{line.replace('KEY', key)}"]
-        people.append(Lines(house, shell, env=cold | {"HOME": f"{home}-{len(people)}"}))
-        people[-1].wait_for("You are connected")
-    people[1].say("hello ace")
-    people[0].wait_for("bea: hello ace")
+            assert program.is_running, program.errors
+    program.wait_for(content)

@@ -10,12 +10,14 @@ import sys
 
 import pytest
 
-import server
-from common.config import ServerConfig
 from common.member.uplink import Wait
-from tests.e2e.harness import SERVER, House, Lines, Program, Relay
+from tests.e2e.harness import CLIENT, ROOT, SERVER, House, Lines, Program, Relay
 
 BARE_REQUEST = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def joins(relay: Program) -> list[str]:
+    return [row for row in relay.rows if row.startswith("Join with")]
 
 
 def test_start_is_told_as_promised(house: House) -> None:
@@ -27,28 +29,83 @@ def test_start_is_told_as_promised(house: House) -> None:
         "[Cryptography Key]",
         "Please copy the following key below, you will need it for connecting to this server:",
         f"Key: {key}",
-        f"Join with: python client.py {key}@localhost:{port} --username NAME",
+        f"Join with: {sys.executable} {CLIENT} {key}@localhost:{port}",
+        "This KEY is for this run only. With --data DIR it stays the same.",
         "No --password given: whoever has the KEY can join.",
-        "Only this machine can connect: the default password is public. "
-        "For guests give --password, or --host 0.0.0.0 to open it all the same.",
+        "Only this machine can connect: the default password is public. For guests start with "
+        "--password X, or with --password-file -, which asks for one.",
     ]
 
 
 def test_start_with_a_password_names_every_address_for_guests(house: House) -> None:
-    relay = house.relay("--password", "X", "--host", "127.0.0.1", "--host", "::1")
+    data = str(house.path / "data")
+    hosts = ("--host", "127.0.0.1", "--host", "::1")
+    relay = house.relay("--password", "X", *hosts, "--data", data)
     relay.wait_for("The client will ask for the password.")
-    joins = [row for row in relay.rows if row.startswith("Join with")]
-    ending = f":{relay.port} --username NAME"
-    assert joins == [
-        f"Join with: python client.py {relay.key}@{host}{ending}" for host in ("127.0.0.1", "[::1]")
+    port = relay.port
+    assert relay.rows[0] == (f"Server starts at `ws://127.0.0.1:{port}/`, `ws://[::1]:{port}/`.")
+    assert joins(relay) == [
+        f"Join with: {sys.executable} {CLIENT} {relay.key}@127.0.0.1:{port}",
+        # Unquoted, zsh would look for files of such names.
+        f"Join with: {sys.executable} {CLIENT} '{relay.key}@[::1]:{port}'",
     ]
-    assert not any("No --password" in row for row in relay.rows)
+    assert not any("No --password" in row or "this run" in row for row in relay.rows)
 
 
-def test_the_usual_port_is_left_out_of_what_guests_type() -> None:
-    rows = server.greeting(ServerConfig(hosts=("localhost",)), bytes(32), 1719)
-    assert rows[0] == "Server starts at `ws://localhost:1719/`."
-    assert re.fullmatch(r"Join with: python client\.py \S{44}@localhost --username NAME", rows[4])
+def test_what_the_relay_prints_can_be_pasted_where_it_was_started(house: House) -> None:
+    # A shell would split the folder's name.
+    desk = house.path / "my chat"
+    desk.mkdir()
+    for name in ("client.py", "server.py", "common"):
+        (desk / name).symlink_to(ROOT / name)
+    start = f"cd '{desk}' && exec '{sys.executable}' server.py -p 0 --password X"
+    relay = Program(house, ["/bin/sh", "-c", start])
+    relay.wait_for("The client will ask")
+    for row in joins(relay):
+        line = row.removeprefix("Join with: ")
+        told = ["/bin/sh", "-c", f"cd '{desk}' && {line} --username ace --plain --password X"]
+        assert "client.py" in line
+        ace = Lines(house, told)
+        ace.wait_for("You are connected as `ace`.")
+        ace.end_input()
+        assert ace.ended() == 0
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "0", "::", "*", ""])  # noqa: S104
+def test_what_is_every_address_is_nobodys_to_join_at(house: House, host: str) -> None:
+    relay = Program(house, [sys.executable, SERVER, "-p", "0", "--password", "X", "--host", host])
+    relay.wait_for("The client will ask")
+    assert any(row.startswith("It listens at every IPv") for row in relay.rows)
+    assert not re.search(r"[@/]\[?(0\.0\.0\.0|0|::)\]?:", "\n".join(relay.rows)), relay.rows
+    assert joins(relay)
+
+
+SLOW_RESOLVER = """
+import os, socket, time
+ask = socket.getaddrinfo
+def answer(host, *arguments, **named):
+    if host != socket.gethostname():
+        return ask(host, *arguments, **named)
+    while not os.path.exists({go!r}):
+        time.sleep(0.02)
+    return ask("192.0.2.77", *arguments, **named)
+socket.getaddrinfo = answer
+"""
+
+
+def test_a_resolver_that_is_slow_delays_nobody(house: House) -> None:
+    go = house.path / "go"
+    (house.path / "sitecustomize.py").write_text(SLOW_RESOLVER.format(go=str(go)))
+    slow: dict[str, str | None] = {"PYTHONPATH": str(house.path)}
+    relay = house.relay("--host", "0.0.0.0", "--password", "X", env=slow)  # noqa: S104
+    # It serves before it knows its own name.
+    ace = house.lines(relay, "ace", "--password", "X")
+    ace.wait_for("You are connected")
+    assert "192.0.2.77" not in relay.out.decode()
+    go.touch()
+    relay.wait_for("@192.0.2.77:")
+    assert joins(relay)[-1].endswith(f"client.py {relay.key}@192.0.2.77:{relay.port}")
+    assert relay.stop() == 0
 
 
 def test_comings_goings_and_refusals_are_told(house: House) -> None:
@@ -64,7 +121,7 @@ def test_comings_goings_and_refusals_are_told(house: House) -> None:
     ace.end_input()
     assert ace.ended() == 0
     relay.wait_for("[Disconnected] Username: ace")
-    told = "\n".join(relay.rows[7:])
+    told = "\n".join(relay.rows[8:])
     address = r"(127\.0\.0\.1|\[::1\]):\d+"
     for row in (
         rf"\[Connected\] Username: ace  Address: {address}  \[Path\] /  1 users",
