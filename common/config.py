@@ -19,6 +19,8 @@ SECRET_VARIABLES = ("TERMCHAT_KEY", "TERMCHAT_PASSWORD")
 
 VERSION = "termchat 1.0, protocol termchat.v1"
 DEFAULT_PORT = 1719
+KEY_CHARS = 44
+"""Of KEY as text (PROTOCOL.md 2), without what may follow it."""
 DEFAULT_PASSWORD = "top_secret"  # noqa: S105 - public on purpose, and both programs say so
 MAX_LIMIT = 1e12
 """A limit so high is none."""
@@ -551,7 +553,8 @@ def _secrets(parser: argparse.ArgumentParser, given: Mapping[str, Any]) -> dict[
         if field == "ticket" and given.get(field) == "-":
             path = "-"
         if path:
-            found[field] = files.read_secret(path, what)
+            least = KEY_CHARS if field == "ticket" else 0
+            found[field] = files.read_secret(path, what, least)
     return found
 
 

@@ -27,6 +27,7 @@ MAX_PRIVATE_BYTES = 16 * 1024 * 1024
 """Larger than any private file of ours; a device or a mistake is not read into memory."""
 
 MAX_SECRET_BYTES = 4096
+_IN_KEYS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 MAX_LINE_BYTES = 4096
 """Of a private file to which lines are added."""
 
@@ -129,8 +130,13 @@ def create_own(path: StrPath, data: bytes) -> None:
         raise FileError(f"Cannot write {path}: {error.strerror}.") from None
 
 
-def read_secret(path: str, what: str) -> str:
+def read_secret(path: str, what: str, least: int = 0) -> str:
     """Return the first line of a file, or for `-` the next of standard input.
+
+    Args:
+        path: of the file, or `-`.
+        what: it is, for a question and for sentences.
+        least: letters, digits, `-` and `_` that it has; a line of less goes on in the next.
 
     Raises:
         FileError: if there is none, it cannot be read, or it is a file that others own or can read.
@@ -138,7 +144,7 @@ def read_secret(path: str, what: str) -> str:
     source = "Standard input" if path == "-" else path
     try:
         if path == "-":
-            line = _ask_secret(what) if os.isatty(0) else _first_line(0)
+            line = _ask_secret(what) if os.isatty(0) else _first_line(0, least)
         else:
             fd = os.open(path, os.O_RDONLY)
             try:
@@ -147,7 +153,7 @@ def read_secret(path: str, what: str) -> str:
                 # that looks like one.
                 if stat.S_ISREG(status.st_mode):
                     _check_mode(path, status, others=0o007)
-                line = _first_line(fd)
+                line = _first_line(fd, least)
             finally:
                 os.close(fd)
     except (OSError, EOFError) as error:
@@ -169,10 +175,12 @@ def _ask_secret(what: str) -> bytes:
     return getpass.getpass(f"{what}: ").encode("utf-8", "replace")
 
 
-def _first_line(fd: int) -> bytes:
+def _first_line(fd: int, least: int) -> bytes:
     """Read a line and no byte more: the rest of standard input is for somebody else."""
     line = b""
-    while len(line) <= MAX_SECRET_BYTES and not _is_whole(line):
+    while len(line) <= MAX_SECRET_BYTES and not (
+        _is_whole(line) and sum(char in _IN_KEYS for char in line) >= least
+    ):
         byte = streams.read(fd, 1)
         if not byte:
             break

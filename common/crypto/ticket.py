@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 import string
+import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from common.codec import base64url, from_base64url
@@ -22,6 +25,18 @@ _ALPHABET = frozenset(string.ascii_letters + string.digits + "-_")
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}", re.ASCII)
 _IPV6 = re.compile(r"[0-9A-Fa-f:.]{2,45}(%[A-Za-z0-9._-]{1,32})?", re.ASCII)
 _PORT = re.compile(r"[0-9]{1,5}", re.ASCII)
+# What mail programs and chats put around a KEY, before each row of it, and at the end of one.
+_AROUND = re.compile(r"""[\s<>()"'`=|,;*\\\u2018-\u201f\u2039\u203a\xab\xbb]+""")
+_QUOTED_ROW = re.compile(r"^[\s>|]+", re.MULTILINE)
+_FLAGS = re.compile(r"[^\S\r\n]--[a-z]")
+_SOFT_BREAK = re.compile(r"=\r?\n")
+# Dashes that a word processor made of a hyphen, and full-width letters.
+_ASCII = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2212"), "-")
+_ASCII |= {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}
+_LONG_DASH = "\u2014"
+_PART = re.compile(r"(?:^|\s)[^\w-]*[\w-]{8,}[\w.:@%-]*$|@\S+$", re.ASCII)
+_TORN = re.compile(r"[\w-]*(?:[.:]\w[\w-]*)+")
+"""What may be the rest of a host, which no check byte covers."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -57,7 +72,80 @@ class PeerKeys:
 
 
 def parse(text: str) -> Ticket:
-    """Read `KEY[.SECRET][@HOST[:PORT]]`.
+    """Read `KEY[.SECRET][@HOST[:PORT]]`, as it was pasted.
+
+    What was added on its way (quotes, line ends, blanks, words around it) is taken away again,
+    where the check byte then says that this is a KEY.
+
+    Raises:
+        UsageError: says what is wrong with it, without repeating it.
+    """
+    try:
+        return _parse(text)
+    except UsageError:
+        for bare in _joined(text):
+            found = _find(bare)
+            if found is not None:
+                return found
+        # What is wrong is said of what was meant, not of what stands around it.
+        return _parse(next(_candidates(next(_joined(text)))))
+
+
+def _joined(text: str) -> Iterator[str]:
+    """Yield a text in one row, without what mail and chats add to it; the likeliest first."""
+    rows = [
+        "".join(char for char in row.translate(_ASCII) if unicodedata.category(char) != "Cf")
+        for row in _QUOTED_ROW.sub("", _SOFT_BREAK.sub("", _FLAGS.split(text, 1)[0])).splitlines()
+    ]
+    joined = ""
+    for row in rows:
+        # The rest of a word that was wrapped is alone in its row.
+        is_rest = len(row.split()) == 1 and _PART.search(joined)
+        joined += row.strip() if is_rest else f" {row}"
+    yield joined
+    yield " ".join(rows)
+    yield "".join(row.strip() for row in rows)
+
+
+def _find(bare: str) -> Ticket | None:
+    """Return the one ticket that stands in a row.
+
+    Raises:
+        UsageError: if its host is in two parts, which no check byte joins again.
+    """
+    first, *others = bare.partition("@")[2].split() or [""]
+    if others and (first.endswith((".", ":", "-")) or _TORN.fullmatch(others[0])):
+        raise UsageError("HOST has a blank in it. Copy KEY again.")
+    for candidate in _candidates(bare):
+        with contextlib.suppress(UsageError):
+            return _parse(candidate)
+    found = set()
+    for word in _AROUND.split(bare):
+        with contextlib.suppress(UsageError):
+            found.add(_parse(_trimmed(word)))
+    return found.pop() if len(found) == 1 else None
+
+
+def _candidates(bare: str) -> Iterator[str]:
+    """Yield what a row may be that is a ticket from end to end."""
+    for dash in ("-", "--"):  # which a word processor made one of
+        key, at, address = bare.replace(_LONG_DASH, dash).partition("@")
+        yield _trimmed("".join(_AROUND.split(key)) + at + "".join(address.split()[:1]))
+        if _LONG_DASH not in bare:
+            return
+
+
+def _trimmed(word: str) -> str:
+    """Return a word without the marks at its ends."""
+    parts = [part for part in _AROUND.split(word) if part]
+    word = parts[0].removeprefix("mailto:").lstrip("[") if parts else ""
+    # Behind a KEY alone, a stop may be all that is left of a SECRET.
+    word = word.rstrip(".!?" if "@" in word else ":!?")
+    return word[:-1] if word.count("]") > word.count("[") else word
+
+
+def _parse(text: str) -> Ticket:
+    """Read a ticket that nothing was done to.
 
     Raises:
         UsageError: says what is wrong with it, without repeating it.
@@ -121,7 +209,7 @@ def parse_fernet_key(text: str) -> bytes:
         UsageError: if it is anything else.
     """
     try:
-        key = from_base64url(text.strip().removesuffix("="))
+        key = from_base64url("".join(_AROUND.split(text.translate({0xFEFF: None}))))
     except ProtocolError:
         key = b""
     if len(key) != KEY_BYTES:
@@ -199,7 +287,8 @@ def parse_address(text: str) -> tuple[str, int | None]:
     host, colon, port = text.partition(":")
     if not _HOST.fullmatch(host):
         raise UsageError("HOST is malformed: it has letters, digits, dots and hyphens.")
-    return host, parse_port(port) if colon else None
+    # A sentence may have ended behind it; of a name, the dot is the root's.
+    return host.removesuffix("."), parse_port(port) if colon else None
 
 
 def _is_ipv6(text: str) -> bool:

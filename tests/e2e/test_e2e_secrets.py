@@ -60,6 +60,19 @@ def test_secrets_from_files_and_standard_input(house: House) -> None:
     assert tail.rows[0].endswith("bot: the rest is said")
 
 
+def test_a_key_as_people_keep_it_is_understood(house: House) -> None:
+    relay = house.relay()
+    key = house.path / "key"
+    # Saved from a mail by an editor that marks its files.
+    key.write_text(f"\ufeff<{relay.ticket[:30]}\n{relay.ticket[30:]}>\n", encoding="utf-8")
+    key.chmod(0o600)
+    quoted = f"\u201c{relay.ticket}\u201d"
+    for told in (["--key-file", str(key)], [quoted], [f" {relay.key[:9]} {relay.ticket[9:]}\n"]):
+        tail = Lines(house, [sys.executable, CLIENT, *told, "--check"])
+        assert tail.ended() == 0, tail.errors
+        assert tail.rows == [f"localhost:{relay.port} is a termchat relay, and takes this KEY."]
+
+
 def test_a_secret_that_others_can_read_is_refused(house: House) -> None:
     secret = house.path / "password"
     secret.write_text(PASSWORD)

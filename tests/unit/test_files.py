@@ -371,6 +371,17 @@ class TestSecret:
         with pytest.raises(FileError, match="Cannot read"):
             files.read_secret(str(tmp_path), "Password")
 
+    def test_a_line_that_was_wrapped_goes_on(self, tmp_path: Path) -> None:
+        path = tmp_path / "key"
+        for data, read in (
+            (b"> abc d\r\n> efgh@host\nnot this\n", "> abc d\r\n> efgh@host"),
+            (b"abcdefgh\nnot this\n", "abcdefgh"),
+            (b"abc\ndef", "abc\ndef"),
+        ):
+            path.write_bytes(data)
+            path.chmod(0o600)
+            assert files.read_secret(str(path), "KEY", 8) == read
+
     def test_standard_input_is_read_no_further(self, monkeypatch: pytest.MonkeyPatch) -> None:
         reader, writer = os.pipe()
         os.set_blocking(reader, False)  # as another program may have left it
