@@ -47,6 +47,7 @@ Joins a private room. KEY is what the server printed; or TERMCHAT_KEY is.
   --config FILE         settings; else ./config.ini, if there is one
   --init, --genkey      for a chat of two without a server: a file, or a key
   --listen              ... wait for the other; --connect HOST:PORT: go there
+  --forget              removes what is kept of a relay: name, KEY, pins
   --completion SHELL    for bash, zsh or fish; --version; -h, --help
 Examples:
   client.py KEY@chat.example.org --username ace
@@ -170,7 +171,9 @@ class ClientConfig(NamedTuple):
         completion: the shell for which to print a script, and no more.
         room: wire name.
         home: None for the place of UX.md 8.
-        task: "genkey", "init" or "completion", to be done instead of joining.
+        is_made_up: whether the username is, since nobody said one.
+        keeps_key: what was answered when somebody was asked; None if nobody was.
+        task: "genkey", "init", "completion" or "forget", to be done instead of joining.
         file: the one given with --config.
         peer: where there is no KEY, but a file that makes do without a server.
         options: what `/set` starts from.
@@ -210,6 +213,8 @@ class ClientConfig(NamedTuple):
     ca_file: str | None = None
     check: bool = False
     completion: str = ""
+    is_made_up: bool = False
+    keeps_key: bool | None = None
 
     def __repr__(self) -> str:
         """Hide KEY, password and passphrase."""
@@ -345,6 +350,7 @@ CLIENT_FLAGS = (
     Flag("--config", "FILE", "file", _path),
     Flag("--listen", "", "listen", action="store_true", is_alternative=True),
     Flag("--connect", "HOST:PORT", "connect", _filled, is_alternative=True),
+    Flag("--forget", "", "forget", action="store_true", is_alternative=True),
     Flag("--genkey", "", "genkey", action="store_true", is_alternative=True),
     Flag("--init", "", "init", action="store_true", is_alternative=True),
 )
@@ -491,6 +497,7 @@ def load_client(argv: Sequence[str], environ: Mapping[str, str]) -> ClientConfig
         values["ticket"] = ""
         address = given.get("connect", "")
         values["peer"], username = _peer(sources, mode, address, given.get("username"))
+    values["is_made_up"] = username is None
     if username is None:
         username = f"user_{int.from_bytes(os.urandom(4)) % 10_000:04}"
     username = names.username_from_user(username)
@@ -501,6 +508,7 @@ def load_client(argv: Sequence[str], environ: Mapping[str, str]) -> ClientConfig
         "options": _options(sources),
         "warnings": _warnings(sources),
         "passphrase": passphrase,
+        "task": "forget" if "forget" in given else "",
     }
     return ClientConfig(**_of(ClientConfig._fields, values))
 
@@ -541,6 +549,15 @@ def identity_path(settings: ClientConfig, environ: Mapping[str, str]) -> str:
         FileError: if there is no such place.
     """
     return os.path.join(settings.home or default_home(environ), "identity")
+
+
+def relays_path(settings: ClientConfig, environ: Mapping[str, str]) -> str:
+    """Return where it is kept what was used of relays.
+
+    Raises:
+        FileError: if there is no such place.
+    """
+    return os.path.join(settings.home or default_home(environ), "relays")
 
 
 def _secrets(parser: argparse.ArgumentParser, given: Mapping[str, Any]) -> dict[str, str]:

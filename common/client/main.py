@@ -14,6 +14,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 from common import config, files, names, proctitle, streams
+from common.client import start
 from common.errors import EXIT_INTERRUPTED, FileError, TermchatError, UsageError
 from common.view.output import is_terminal, print_row, say
 from common.view.view import VALUES, Summary, View
@@ -40,12 +41,7 @@ def main(argv: list[str]) -> int:
             return 0
         if settings.peer is not None:
             return _run_peer(_with_passphrase(settings), settings.peer)
-        if not settings.ticket:
-            raise UsageError(
-                "There is no KEY, and no config.ini that has one: run client.py KEY with what a "
-                "server printed, or client.py --init to talk without a server."
-            )
-        settings = _with_passphrase(settings)
+        settings = _with_passphrase(start.introduce(settings))
         view = choose_view(settings)
         # Who has no screen sees nothing early, and should hear first what is wrong.
         member = None
@@ -74,6 +70,9 @@ def _do_task(settings: config.ClientConfig) -> None:
         from common import completion
 
         streams.put_out(completion.script(settings.completion))
+        return
+    if settings.task == "forget":
+        print_row(start.forget(settings))
         return
     from common.client import peer
 

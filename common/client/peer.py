@@ -8,22 +8,21 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Final, TypeVar
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
 
-from common import config, files, ini, names, streams
+from common import config, files, ini, names
 from common.client.dial import ROOT, at_ms, packages
+from common.client.questions import ask
 from common.errors import EXIT_FAILED, FileError, UsageError
-from common.view.output import is_terminal, print_row, say
+from common.view.output import print_row, say
 from common.view.view import View
 
 if TYPE_CHECKING:  # what needs packages is imported once it is known that they are here
     from common.member.member import Member
     from common.member.peering import Doorkeeper
 
-_T = TypeVar("_T")
-
-ANSWER_BYTES: Final = 1024
+NOBODY: Final = "Nobody answers here: give --listen, or --connect HOST:PORT."
 
 
 class Chat:
@@ -146,13 +145,13 @@ def _answers(peer: config.PeerConfig) -> tuple[config.PeerConfig, str, int]:
             raise UsageError("The port is asked for next.")
         return host
 
-    peer = peer._replace(mode=peer.mode or _ask("Enter mode (connect or listen): ", mode))
+    peer = peer._replace(mode=peer.mode or ask("Enter mode (connect or listen): ", mode, NOBODY))
     if peer.mode == "listen":
         anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
         return peer, anywhere.get(peer.ip, peer.ip), peer.port
     if not peer.address:
-        host = _ask("Enter peer IP: ", address)
-        return peer, host, _ask("Enter peer port: ", ticket.parse_port)
+        host = ask("Enter peer IP: ", address, NOBODY)
+        return peer, host, ask("Enter peer port: ", ticket.parse_port, NOBODY)
     host, port = ticket.parse_address(peer.address)
     if port is None:
         raise UsageError("--connect needs the port too, as HOST:PORT.")
@@ -188,40 +187,6 @@ def _listener(peer: config.PeerConfig) -> socket.socket:
                 at = f"{names.bracketed(peer.ip)}:{peer.port}"
                 why = f"Cannot listen at {at}: {told}. Change ip or port in {where}."
         raise FileError(why) from None
-
-
-def _ask(question: str, parse: Callable[[str], _T]) -> _T:
-    """Ask until the answer can be used.
-
-    Raises:
-        UsageError: if nobody answers.
-    """
-    while True:
-        print_row(question, end="" if is_terminal(0) else "\n")
-        try:
-            answer = _read_answer()
-        except EOFError:
-            raise UsageError(
-                "Nobody answers here: give --listen, or --connect HOST:PORT."
-            ) from None
-        try:
-            return parse(answer)
-        except UsageError as problem:
-            print_row(str(problem))
-
-
-def _read_answer() -> str:
-    """Read a line, and nothing of what follows it: that is for the room.
-
-    Raises:
-        EOFError: if the input has ended.
-    """
-    answer = bytearray()
-    while (byte := streams.read(0, 1)) not in (b"", b"\n"):
-        answer += byte[: ANSWER_BYTES - len(answer)]
-    if not byte and not answer:
-        raise EOFError
-    return answer.decode("utf-8", "replace").strip()
 
 
 def genkey() -> str:

@@ -336,6 +336,16 @@ def invite(me: Person, new: str) -> None:
     me.narrator.notice(below)
 
 
+def forget(me: Person) -> None:
+    """Remove what is kept of the relay, once that was typed again."""
+
+    def confirmed(answer: str | None) -> None:
+        said = me.forget() if answer == "forget" else "Nothing was changed."
+        me.narrator.notice(said)
+
+    me.ask("Type forget to remove the name, KEY and pins kept of this relay: ", confirmed)
+
+
 # --- The relay.
 
 
@@ -498,7 +508,7 @@ COMMANDS: Final = (
             say, _deed, (_TEXT,)),
     Command("/verify", "[NAME [yes|no]]", "the number to compare with NAME; then yes",
             verify, _verifying, (_NAME, ("yes", "no"))),
-    Command("/trust", "NAME", "accepts a changed identity key of NAME",
+    Command("/trust", "NAME", "accepts a changed key of NAME. See /forget",
             trust, _word, (_NAME,), is_whole=True),
     Command("/invite", "[new]", "KEY.SECRET for friends: keeps all others out",
             invite, _maybe_new, (("new",),)),
@@ -524,6 +534,8 @@ COMMANDS: Final = (
             clear, _nothing, needs_history=True),
     Command("/set", "[NAME [VALUE]]", "shows or changes a setting",
             set_, _setting, (tuple(MEANINGS), ("on", "off", "all"))),
+    Command("/forget", "", "removes what is kept of this relay: name, KEY, pins",
+            forget, _nothing, is_whole=True, is_listed=False),
     Command("/resend", "", "says again what was not sent. /drop drops it",
             resend, _nothing),
     Command("/drop", "", "gives up what was not sent",

@@ -43,6 +43,7 @@ from common.member.passwords import Passwords
 from common.member.peering import CLOSED
 from common.member.person import Person
 from common.member.policy import Policy
+from common.member.relays import Keeper, Relays
 from common.member.renaming import Renaming
 from common.member.trust import Pins, Standing
 from common.member.uplink import (
@@ -140,7 +141,14 @@ class Member:
             clock,
             at_ms,
         )
+        self.person.keeper, self.person.pins = self._keeper(environ), self._pins
         view.sources = lambda: commands.sources(self.person)
+
+    def _keeper(self, environ: Mapping[str, str]) -> Keeper:
+        settings = self._settings
+        is_kept = not (settings.ephemeral or settings.is_pipe or settings.peer is not None)
+        relays = Relays(config.relays_path(settings, environ)) if is_kept else None
+        return Keeper(relays, ticket.server_id(self._invitation.key))
 
     def _make_uplink(self, username: str, address: Address, *, joins: bool) -> Uplink:
         conversation = Conversation(
@@ -373,6 +381,7 @@ class Member:
                 if person.away:
                     person.tell_away(person.away)
                 narrator.joined(happened, is_anew=is_anew, is_renamed=is_renamed)
+                person.keep()
             case Back():
                 lost_at_s = uplink.lost_at_s
                 uplink.settled()

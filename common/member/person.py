@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from common.config import ClientConfig
+from common.crypto import ticket
 from common.crypto.ticket import Ticket
-from common.errors import UsageError
+from common.errors import FileError, UsageError
 from common.member import sentences
 from common.member.conversation import Conversation
 from common.member.events import Answered, PasswordTold, Peer
@@ -16,8 +18,9 @@ from common.member.leaving import Leaving
 from common.member.narrator import Narrator
 from common.member.passwords import Passwords, Rank
 from common.member.policy import Policy
+from common.member.relays import Keeper, Kept
 from common.member.renaming import Renaming
-from common.member.trust import Standing
+from common.member.trust import Pins, Standing
 from common.member.uplink import Uplink
 from common.term import text
 from common.term.prompt import Prompt
@@ -37,6 +40,7 @@ class Person:
         away: why the person is away; "" while they are not.
         fresh_secret: an invite secret that was made in this run.
         shown_numbers: safety numbers that were shown in this run.
+        keeper: of what is kept of the relay; its pins are in `pins`.
     """
 
     def __init__(
@@ -68,6 +72,8 @@ class Person:
         self.away = ""
         self.fresh_secret: bytes | None = None
         self.shown_numbers: set[str] = set()
+        self.keeper = Keeper(None, "")
+        self.pins = Pins(None)
         self._to_tell: tuple[int, str] | None = None
         """An order, and the password that it sets: others are told it once the relay took it."""
         self._on_answer: Callable[[str | None], None] | None = None
@@ -90,6 +96,31 @@ class Person:
         if peer is None:
             raise UsageError(f"Nobody here is called {name}. /who lists who is.")
         return peer
+
+    # --- What is kept of the relay.
+
+    def keep(self) -> None:
+        """Note under which name, and in which room, the relay has us."""
+        invitation, settings = replace(self.invitation, secret=None), self.settings
+        kept = Kept(
+            self.conversation.username,
+            settings.room,
+            ticket.encode(invitation),
+            settings.url,
+        )
+        try:
+            self.keeper.joined(kept, keeps_key=settings.keeps_key)
+        except FileError as problem:  # we talk all the same
+            self.narrator.notice(str(problem))
+
+    def forget(self) -> str:
+        """Keep nothing of the relay from now on; return a sentence that says what was kept.
+
+        Raises:
+            FileError: if a file cannot be used.
+        """
+        kept = self.keeper.forget()
+        return sentences.forgotten(kept, self.pins.forget(ticket.server_id(self.invitation.key)))
 
     # --- Questions.
 

@@ -23,6 +23,7 @@ from common.member.events import (
     Undelivered,
     Warned,
 )
+from common.member.relays import Kept
 from common.member.trust import Grade, Standing
 from common.wire.records import MemberId, Reason
 
@@ -354,3 +355,12 @@ def invitation(*, is_used: bool) -> tuple[str, str]:
     if is_used:
         return above, "You did too. After removing somebody: /invite new"
     return above, "You did not yet: let all take it, then leave and start with it as well."
+
+
+def forgotten(kept: Kept | None, pins: int) -> str:
+    """Say what was kept of a relay, and is not any more."""
+    parts = [] if kept is None else [f"the name {kept.username}", *["KEY"] * bool(kept.key)]
+    parts += [f"{pins} pin{'s' * (pins != 1)}"] * bool(pins)
+    if not parts:
+        return "Nothing was kept of this relay."
+    return f"Forgotten of this relay: {', '.join(parts)}."

@@ -99,6 +99,7 @@ class Pins:
         self._read = _Read()
         # The oldest first.
         self._met: dict[Key, Pin] = {}
+        self._forgotten: set[str] = set()
         self._refresh()
 
     def find(self, server_id: str, username: str) -> Pin | None:
@@ -137,6 +138,8 @@ class Pins:
         Raises:
             FileError: if the file cannot be used.
         """
+        if server_id in self._forgotten:
+            return True
         keys = [(server_id, names.key(username)) for username in usernames]
         if not any(key in self._met for key in keys):
             return True
@@ -161,9 +164,35 @@ class Pins:
             FileError: if the file cannot be used.
         """
         key = (server_id, names.key(username))
+        if server_id in self._forgotten:
+            self._met[key] = pin
+            return
         with self._locked():
             self._append({key: pin}, is_synced=True)
         self._met.pop(key, None)
+
+    def forget(self, server_id: str) -> int:
+        """Write down no name of a server any more; those that were hold for this run, in memory.
+
+        Returns:
+            How many were.
+
+        Raises:
+            FileError: if the file cannot be used.
+        """
+        with self._locked():
+            pins = self._read.pins
+            gone = {key: pin for key, pin in pins.items() if key[0] == server_id}
+            kept = {key: pin for key, pin in pins.items() if key[0] != server_id}
+            lines = _encode(kept)
+            if self._path is not None and gone:
+                files.replace_private(self._path, lines)
+            self._read = _Read()
+            self._read.take(kept, lines)
+        self._forgotten.add(server_id)
+        # As long as we run, the relay must not put another in the place of one of these.
+        self._met |= gone
+        return len(gone)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:

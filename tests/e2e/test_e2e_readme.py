@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from common.config import DEFAULT_PORT
-from tests.e2e.harness import ROOT, House, Lines, Program, Relay
+from tests.e2e.harness import ROOT, House, Lines, Program, Relay, Screen
 from tests.e2e.test_e2e_network import certificate
 
 README = (ROOT / "README.md").read_text()
@@ -207,19 +207,26 @@ def test_a_cold_machine_talks_by_readme_alone(house: House) -> None:
     here = f"cd host/termchat && {line} --username ace"
     ace = Lines(house, ["/bin/sh", "-c", here], env={"PATH": path, "HOME": f"{house.path}/ace"})
     ace.wait_for("You are connected")
-    there = guest.replace("KEY@ADDRESS", line.split()[-1])
-    bea = Lines(house, run_in("guest", there), env={"PATH": path, "HOME": f"{house.path}/bea"})
-    wait_long(bea, "You are connected as `bea`.")
+    bea = Screen(house, run_in("guest", guest), env={"PATH": path, "HOME": f"{house.path}/bea"})
+    for question, answer in (
+        ("KEY", line.split()[-1]),
+        ("Your name here", "bea"),
+        ("Password", ""),
+        ("Keep KEY", ""),
+    ):
+        wait_long(bea, question)
+        bea.type(f"{answer}\r")
+    bea.wait_for("Enter sends.")
     bea.say("hello ace")
     ace.wait_for("bea: hello ace")
 
 
-def wait_long(program: Program, content: str) -> None:
+def wait_long(program: Program | Screen, content: str) -> None:
     """Wait for a row as long as packages take to come."""
     for _ in range(6):
         try:
             program.wait_for(content)
             return
         except AssertionError:
-            assert program.is_running, program.errors
+            assert isinstance(program, Screen) or program.is_running, program
     program.wait_for(content)

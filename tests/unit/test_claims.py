@@ -158,6 +158,12 @@ CLAIMS: dict[str, dict[str, list[str]]] = {
             f"{REMOVED}::test_whoever_takes_an_identity_file_opens_nothing_recorded",
         ],
     },
+    "thief of the file of relays (8)": {
+        "read anything": [f"{NOISE}::test_a_frame_of_another_connection_does_not_open"],
+        "learn SECRET or a password": [
+            "e2e/test_e2e_start.py::test_the_client_alone_asks_and_then_offers_what_it_kept",
+        ],
+    },
     "thief of a client's memory": {
         "read earlier messages": [
             f"{REMOVED}::test_what_was_read_is_not_in_the_memory_of_a_client",

@@ -95,7 +95,7 @@ class TestRows:
         self, _text: str, rows: Sequence[Flag], fields: type[ClientConfig | ServerConfig]
     ) -> None:
         makings = {"key_file", "password_file", "passphrase_file", "file"}
-        makings |= {"listen", "connect", "genkey", "init"}
+        makings |= {"listen", "connect", "genkey", "init", "forget"}
         filled = [row.field for row in rows]
         assert len(filled) == len(set(filled))
         assert set(filled) - set(fields._fields) <= makings
@@ -209,7 +209,7 @@ class TestServer:
 class TestClient:
     def test_a_key_is_all_it_needs(self) -> None:
         found = load_client([KEY], {})
-        assert found == ClientConfig(ticket=KEY, username=found.username)
+        assert found == ClientConfig(ticket=KEY, username=found.username, is_made_up=True)
         assert re.fullmatch(r"user_\d{4}", found.username)
         assert (found.room, found.password, found.colour) == ("", None, True)
 

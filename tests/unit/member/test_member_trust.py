@@ -395,6 +395,36 @@ class TestLimits:
             pins.replace(SERVER, "dan", pin())
         assert Pins(path).find(SERVER, "col")
 
+    @pytest.mark.parametrize("in_memory", [False, True])
+    def test_what_is_forgotten_holds_in_this_run_and_is_written_no_more(
+        self, path: Path, *, in_memory: bool
+    ) -> None:
+        pins = Pins(None if in_memory else path)
+        add(pins, SERVER, "ace", pin(Grade.VERIFIED))
+        add(pins, SERVER, "bea", pin(who="bea"))
+        add(pins, OTHER_SERVER, "ace", pin())
+        assert pins.forget(SERVER) == 2
+        # Another behind a name that is known is no newcomer, whatever the relay hopes for.
+        assert judged(pins, card(who="eve")) == (Standing.CHANGED, False)
+        pins.meet(SERVER, "col", pin(who="col"))
+        assert pins.keep(SERVER, ["ace", "bea", "col"])
+        pins.replace(SERVER, "ace", pin(who="eve"))
+        assert judged(pins, card(who="eve")) == (Standing.FIRST_SEEN, False)
+        assert pins.forget(SERVER) == 0
+        if not in_memory:
+            later = Pins(path)
+            assert later.find(OTHER_SERVER, "ace") == pin()
+            assert [later.find(SERVER, name) for name in ("ace", "bea", "col")] == [None] * 3
+
+    def test_another_client_notices_what_is_forgotten(self, path: Path) -> None:
+        one, two = Pins(path), Pins(path)
+        add(one, SERVER, "ace", pin())
+        add(two, SERVER, "bea", pin(who="bea"))
+        assert one.forget(SERVER) == 2
+        add(two, SERVER, "col", pin(who="col"))
+        assert Pins(path).find(SERVER, "ace") is None
+        assert Pins(path).find(SERVER, "col") == pin(who="col")
+
     def test_of_those_who_were_met_the_oldest_go_first(self) -> None:
         pins = Pins(None)
         for number in range(15):
