@@ -125,8 +125,6 @@ MAX_ORDERS: Final = 1_000
 FOREGROUND_LOOK_S: Final = 0.25
 ORDERS_LOOK_S: Final = 60.0
 """How long the end of a ban is waited for without a look at the wall clock, which can be set."""
-CLAIMS_SHOWN: Final = 100
-"""Of a header that cannot be read, which a guest may have written, its end is shown."""
 SPARE_FILES: Final = 64
 """Descriptors for what is no connection: listeners, selectors, the stored log."""
 CONSOLE_ROWS: Final = 1_000
@@ -300,8 +298,12 @@ class Conn:
     # --- The handshake.
 
     def _on_upgrade(self, upgrade: Upgrade, now: float) -> None:
-        if upgrade.x_forwarded_for or upgrade.forwarded:
-            self._find_guest(upgrade)
+        server = self._loop.server
+        guest, row = server.proxies.behind(self.address, upgrade.x_forwarded_for, upgrade.forwarded)
+        if row:
+            server.row(_cleaned(row))
+        if guest is not None:
+            self.address, self.network = str(guest), addresses.network(guest)
         self._knock(now, offers_us=upgrade.offers_us)
 
     def _knock(self, now: float, *, offers_us: bool) -> None:
@@ -317,24 +319,12 @@ class Conn:
             status = self._open(now)
         if status is not None:
             link.refuse(status, now, retry_after_s=60 if status == 429 else 0)
-            server.reject(self.address, status)
+            server.reject(self.address, status, self._hello)
         elif link.accept(now):
             self._due_s = now + HANDSHAKE_S
             server.strangers.admitted(self, self.network, now)
         else:
-            server.reject(self.address, 400)
-
-    def _find_guest(self, upgrade: Upgrade) -> None:
-        """Look behind a proxy, if we were told to believe it."""
-        server, host = self._loop.server, addresses.host(self.address)
-        if not server.proxies.trusts(host):
-            server.on_stranger_who_names_others(self.address, host)
-            return
-        guest = server.proxies.guest(upgrade.x_forwarded_for, upgrade.forwarded)
-        if guest is None:
-            server.on_unreadable(host, upgrade.x_forwarded_for or upgrade.forwarded)
-        else:
-            self.address, self.network = str(guest), addresses.network(guest)
+            server.reject(self.address, 400, self._hello)
 
     def _open(self, now: float) -> int | None:
         """Open message 1, and return the status that refuses it."""
@@ -350,7 +340,9 @@ class Conn:
             server.gate.failed(self.network, now)
             return 401
         self._hello = hello
-        return server.gate.admit(hello)
+        status = server.gate.admit(hello)
+        # A bare status says no more. Whoever proves by JOIN who it is reads until when, and why.
+        return None if status == 403 else status
 
     def _on_join(self, record: Sent, now: float, at_ms: int) -> None:
         hello, link, server = self._hello, self.pipe.link, self._loop.server
@@ -394,11 +386,13 @@ class Conn:
         self._replies, self._replies_at = replies, room.position
         server.on_join(card.session, self.address)
         server.row(f"[Connected] {self._who(seat)}  {_where(room)}")
+        if hint := server.proxies.came(self.address, hello.identity):
+            server.row(hint)
         what = "joined" if join.is_fresh else "resumed"
         log.info("%s: name=%s room=%s address=%s", what, *_logged(seat), self.address)
         if hello.identity in server.rules.removed:
             # Banned since the gate was asked, perhaps too early to be found in the room.
-            server.leave(seat, Reason.REMOVED, REFUSALS[403])
+            server.leave(seat, Reason.REMOVED, server.rules.why_removed(hello.identity))
         server.wake(room, can_wait=True)
 
     # --- Out.
@@ -539,7 +533,8 @@ class Conn:
         seat, self.seat = self.seat, None
         if seat is None:
             if is_joining and closed.refused is not None:
-                server.reject(self.address, closed.refused.status)
+                refused = closed.refused
+                server.reject(self.address, refused.status, self._hello, refused.text)
             return
         self._loop.unseated(self, seat.room)
         is_held = seat.holder is self or seat.reason is Reason.REMOVED
@@ -1228,8 +1223,6 @@ class Server:
         self.at_ms = at_ms
         self.began_s = now()
         self.proxies = addresses.Proxies(settings.proxies)
-        self._told: set[str] = set()
-        """What is told of proxies, each kind once."""
         self.trouble = ""
         """Why the log cannot be written, as long as it cannot."""
         self.gate = Gate(
@@ -1368,33 +1361,14 @@ class Server:
         """Whether so much waits for the disk that nothing more should be taken in."""
         return self._writer is not None and self._writer.is_backlogged
 
-    def on_stranger_who_names_others(self, address: str, host: str) -> None:
-        """Tell once that somebody claims to come from elsewhere."""
-        self._tell_once(
-            "stranger",
-            f"{address} names other addresses, which is not believed. If it is your proxy, all "
-            f"its guests share one throttle: start with --trust-proxy {host}.",
-        )
-
-    def on_unreadable(self, host: str, claims: str) -> None:
-        """Tell once that a proxy of ours names a guest as we cannot read it."""
-        self._tell_once(
-            "unreadable",
-            f"The proxy {host} names a guest by no address that can be read: "
-            f"{_cleaned(claims[-CLAIMS_SHOWN:])}. All such guests share one throttle.",
-        )
-
-    def _tell_once(self, kind: str, row: str) -> None:
-        if kind not in self._told:
-            self._told.add(kind)
-            self.row(row)
-
-    def reject(self, address: str, status: int) -> None:
-        """Show a refusal."""
+    def reject(self, address: str, status: int, hello: Hello | None, why: str = "") -> None:
+        """Show a refusal, and of whom, if that could be read."""
         self.refused += 1
-        why = REFUSALS.get(status, f"status {status}")
-        self.row(f"[Rejected] {address}: {why}")
-        log.info("refused: address=%s status=%d why=%s", address, status, why)
+        why = _cleaned(why) or REFUSALS.get(status, f"status {status}")
+        name = _cleaned(hello.username) if hello is not None else ""
+        who = f"Username: {name}  Address: {address}" if name else address
+        self.row(f"[Rejected] {who}: {why}")
+        log.info("refused: address=%s name=%s status=%d why=%s", address, name, status, why)
 
 
 def listen(hosts: Iterable[str], port: int) -> list[socket.socket]:

@@ -19,6 +19,27 @@ from common import names
 UNIX: Final = "unix"
 """The address, and the network, of everybody who comes by a unix socket."""
 
+CLAIMS_SHOWN: Final = 100
+ALONE: Final = 3
+"""So many people of one address are told of."""
+_STRANGER: Final = (
+    "{0} names other addresses, which is not believed. If it is your proxy, all its guests share "
+    "one throttle: start with --trust-proxy {1}."
+)
+_SILENT: Final = (
+    "The proxy {0} names no guest. All who come so share one throttle: have it send "
+    "X-Forwarded-For."
+)
+_UNREADABLE: Final = (
+    "The proxy {0} names a guest by no address that can be read: {1}. All such guests share one "
+    "throttle."
+)
+_ALONE: Final = (
+    "All guests so far come from {0}, and share one throttle. If that is a proxy, have it send "
+    "X-Forwarded-For, and start with --trust-proxy {0}."
+)
+_WITH_PORT: Final = re.compile(r"(?:\[[^]]+\]|[^:]+):\d+")
+
 # RFC 9110 5.6.4: a quoted string may hold what else would end an element or a pair.
 _QUOTED: Final = r'"(?:[^"\\]|\\.)*+"'
 _ELEMENT: Final = re.compile(rf'((?:[^",]|{_QUOTED})*+)(?:,|\Z)')
@@ -69,17 +90,66 @@ def _ip(claimed: str) -> IPv4Address | IPv6Address:
 
 
 class Proxies:
-    """Which of those who connect are believed when they name a guest of theirs."""
+    """Which of those who connect are believed when they name a guest of theirs.
+
+    What the operator should know of them is returned as a row, each kind once.
+    """
 
     def __init__(self, named: Iterable[str]) -> None:
         """Take networks, and "unix"."""
         given = set(named)
         self._networks = [_unmapped_network(ip_network(each)) for each in given - {UNIX}]
         self._has_unix = UNIX in given
+        self._told: set[str] = set()
+        self._came: set[bytes] = set()
+        self._came_from = ""
 
     def trusts(self, where: str) -> bool:
         """Tell whether an address, or "unix", is of a proxy."""
         return self._has_unix if where == UNIX else self._has(_ip(where))
+
+    def behind(
+        self, address: str, x_forwarded_for: str, forwarded: str
+    ) -> tuple[IPv4Address | IPv6Address | None, str]:
+        """Return whom a connection is of, if somebody whom we believe says so, and a row.
+
+        Args:
+            address: of the connection, as `of_peer` shows it.
+            x_forwarded_for: as in `guest`; "" if there is none.
+            forwarded: likewise.
+        """
+        is_named = bool(x_forwarded_for or forwarded)
+        if not is_named and not self._networks and not self._has_unix:
+            return None, ""
+        where = host(address)
+        if not self.trusts(where):
+            return None, self._once("stranger", _STRANGER, address, where) if is_named else ""
+        if not is_named:
+            return None, self._once("silent", _SILENT, where)
+        guest = self.guest(x_forwarded_for, forwarded)
+        if guest is not None:
+            return guest, ""
+        # A guest may have written it: its end is the proxy's.
+        claims = (x_forwarded_for or forwarded)[-CLAIMS_SHOWN:]
+        return None, self._once("unreadable", _UNREADABLE, where, claims)
+
+    def came(self, address: str, identity: bytes) -> str:
+        """Note whence a member came; return a row if all come by one door, as through a proxy."""
+        direct = address == UNIX or _WITH_PORT.fullmatch(address)
+        where = host(address) if direct else ""
+        if "alone" in self._told or not where or self._came_from not in ("", where):
+            self._told.add("alone")  # they have addresses of their own
+            self._came.clear()
+            return ""
+        self._came_from = where
+        self._came.add(identity)
+        return self._once("alone", _ALONE, where) if len(self._came) >= ALONE else ""
+
+    def _once(self, kind: str, row: str, *words: str) -> str:
+        if kind in self._told:
+            return ""
+        self._told.add(kind)
+        return row.format(*words)
 
     def _has(self, ip: IPv4Address | IPv6Address) -> bool:
         return any(ip in each for each in self._networks)

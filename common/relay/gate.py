@@ -170,6 +170,8 @@ class Gate:
         """
         with self._lock:
             status = self._judge(hello)
+            if status == 403:
+                raise Refused(status, self._rules.why_removed(hello.identity))
             if status is not None:
                 raise Refused(status, REFUSALS[status])
             key = names.key(hello.username)

@@ -13,6 +13,7 @@ from common.relay.room import Room, Seat, SeatState
 from common.relay.rules import FOREVER_MS, MAX_RULES, Ban, Mute, Rules, RulesFile, until
 from common.term import text
 from common.wire.orders import (
+    CONSOLE_FORMS,
     FORMS,
     HELP,
     PASSWORD,
@@ -125,7 +126,7 @@ class Operators:
         if not may and line.strip().partition(" ")[0] not in FORMS:
             return NOT_ALLOWED  # what it is near to is not worth the time of a loop
         try:
-            order = parse(line)
+            order = parse(line, is_console=giver.seat is None)
         except UsageError as problem:
             return Outcome(Status.BAD_REQUEST, [str(problem)]) if may else NOT_ALLOWED
         return order if may else self.obey(giver, order, at_ms)
@@ -175,7 +176,7 @@ class Operators:
 
     def _hint(self, giver: Giver, name: str) -> str:
         word = "/password NEW" if giver.seat is None else "/password --tell NEW"
-        return f"{name} still has the KEY and the password. {word} changes the lock."
+        return f"{name} is out, and still has KEY and password: {word} changes the lock."
 
     def _unban(self, giver: Giver, order: Order, at_ms: int) -> list[str]:
         key = names.key(order.target)
@@ -339,6 +340,10 @@ class Operators:
         self._say(giver, what, None)
         return ["Whoever is here stays. A restart takes its password from --password again."]
 
+    def _speak(self, giver: Giver, order: Order, at_ms: int) -> list[str]:
+        self._tell(Notice(f"The host says: {order.text}"))
+        return []
+
     def _stop(self, giver: Giver, order: Order, at_ms: int) -> list[str]:
         self._say(giver, "stops the relay", None)
         self._stop_relay()
@@ -347,7 +352,9 @@ class Operators:
     # --- Lists.
 
     def _help(self, giver: Giver, order: Order, at_ms: int) -> list[str]:
-        return [f"{usage(word)}: {form.meaning}" for word, form in FORMS.items()]
+        rows = [f"{usage(word)}: {form.meaning}" for word, form in FORMS.items()]
+        own = [f"{word} {form.arguments}: {form.meaning}" for word, form in CONSOLE_FORMS.items()]
+        return [*own, *rows] if giver.seat is None else rows
 
     def _who(self, giver: Giver, order: Order, at_ms: int) -> list[str]:
         if order.target or giver.room is not None:
@@ -440,6 +447,7 @@ class Operators:
         "/deop": _deop,
         "/who": _who,
         "/rooms": _rooms,
+        "/say": _speak,
         "/stats": _stats_row,
         "/stop": _stop,
     }

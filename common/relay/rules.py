@@ -122,6 +122,14 @@ class Rules:
             self.on_met()
         return ban is not None
 
+    def why_removed(self, identity: bytes) -> str:
+        """Say to somebody who is kept out by whom, until when and why."""
+        ban = self.removed.get(identity)
+        if ban is None:  # it is over by now
+            return ""
+        because = f": {ban.reason}" if ban.reason else ""
+        return f"Banned by {ban.by}{until(ban.until_ms)}{because}."
+
     def ban(self, ban: Ban) -> None:
         """Add a ban, in the place of an older one."""
         self.lift([ban])

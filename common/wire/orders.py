@@ -61,8 +61,12 @@ def usage(word: str) -> str:
     return f"{word} {FORMS[word].arguments}".rstrip()
 
 
-def parse(line: str) -> Order:
+def parse(line: str, *, is_console: bool = False) -> Order:
     """Read an order.
+
+    Args:
+        line: as it was typed.
+        is_console: whether it was typed at the relay's console, which has words of its own.
 
     Raises:
         UsageError: if it is none, or a wrong one: nothing may change. Never says what was typed,
@@ -72,7 +76,8 @@ def parse(line: str) -> Order:
     rest = rest.strip()
     if word == HELP and not rest:
         return Order(HELP)
-    if word not in FORMS:
+    form = FORMS.get(word) or (CONSOLE_FORMS.get(word) if is_console else None)
+    if form is None:
         found = near(word)
         hint = f" Near: {', '.join(found)}." if found else ""
         raise UsageError(f"No such command: nothing was changed.{hint} /help lists all.")
@@ -80,7 +85,7 @@ def parse(line: str) -> Order:
         raise UsageError(f"A command has at most {records.MAX_COMMAND_BYTES} bytes.")
     if any(unicodedata.category(char) in ("Cc", "Cs") for char in rest):
         raise UsageError(f"{word} with a control character: nothing was changed.")
-    return FORMS[word].read(word, rest)
+    return form.read(word, rest)
 
 
 def near(name: str, others: Iterable[str] = ()) -> list[str]:
@@ -194,6 +199,12 @@ def _password(word: str, rest: str) -> Order:
     return Order(word, text=rest)
 
 
+def _words(word: str, rest: str) -> Order:
+    if not rest:
+        raise UsageError(f"Usage: {word} TEXT. Nothing was said.")
+    return Order(word, text=rest)
+
+
 def _identity(rest: str) -> tuple[str, str]:
     """Split off a fingerprint, as 30 digits, or a name."""
     found = _FINGERPRINT.match(rest)
@@ -229,3 +240,8 @@ FORMS: Final[dict[str, Form]] = {
     "/stop": Form("", "stops the relay", _bare),
 }
 """By word, in the order of `/help`."""
+
+CONSOLE_FORMS: Final[dict[str, Form]] = {
+    "/say": Form("TEXT", "says TEXT to everybody", _words),
+}
+"""Not for members: whose words go to the relay in the clear must have meant that."""

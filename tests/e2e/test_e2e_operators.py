@@ -40,7 +40,7 @@ def test_people_are_removed_banned_and_let_in_again(house: House) -> None:
     for member in (ace, bea):
         member.wait_for("The relay says: ace removed col: too loud.")
         member.wait_for(": removed by the operator. 2 here")
-    ace.wait_for("The relay says: col still has the KEY and the password. /password --tell NEW")
+    ace.wait_for("The relay says: col is out, and still has KEY and password: /password --tell NEW")
     assert col.ended() == 3
     assert "You were removed by the operator. It says: Removed by ace: too loud." in col.errors[-1]
     col = house.lines(relay, "col")
@@ -52,7 +52,12 @@ def test_people_are_removed_banned_and_let_in_again(house: House) -> None:
     # Under another name it is the same identity.
     again = house.lines(relay, "col", "--username", "dan", stdin=subprocess.DEVNULL)
     assert again.ended() == 3
-    assert again.errors == ["The network answered: you were removed by the operator."]
+    assert len(again.errors) == 1
+    assert re.fullmatch(
+        r"You were removed by the operator\. It says: "
+        r"Banned by the host until \d{4}-\d\d-\d\d \d\d:\d\d UTC: spam\.",
+        again.errors[0],
+    )
     relay.order("/bans")
     relay.wait_for(", by the host until ")
     ace.say("/unban col")

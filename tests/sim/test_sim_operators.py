@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 from unittest import mock
 
@@ -109,8 +111,42 @@ def test_a_ban_that_comes_between_hello_and_join(world: World) -> None:
     orders(world, f"/ban {fingerprint(EVE.public, 'eve')}")
     # Nobody had met the identity when it was banned.
     assert eve.join().status == 403
-    assert Raw(world, "other").status == 403
+    assert Raw(world, "other").join().status == 403
     assert world.room._log.room_seq == 2
+
+
+def test_who_is_banned_reads_until_when_and_why(world: World) -> None:
+    Raw(world).join()
+    orders(world, "/ban eve 2h too loud")
+    back = Raw(world, "fay")
+    # A claim is not answered: it must be proven first whose ban it is.
+    assert back.status is None
+    back.join()
+    refused = back.closed[0].refused
+    assert refused is not None
+    assert (refused.status, refused.authentic) == (403, True)
+    until = (
+        f"{datetime.fromtimestamp(world.relay.server.at_ms() // 1_000 + 7_200, UTC):%Y-%m-%d %H:%M}"
+    )
+    assert refused.text == f"Banned by the host until {until} UTC: too loud."
+    # Whoever sits at the console reads who it was, and why.
+    (row,) = [row for row in world.relay.rows if row.startswith("[Rejected] ")]
+    assert re.fullmatch(rf"\[Rejected\] Username: fay  Address: \S+: {refused.text}", row)
+
+
+def test_who_was_refused_and_why_is_told(world: World) -> None:
+    Raw(world).join()
+    Raw(world, identity=Identity.generate())
+    orders(world, "/lock")
+    Raw(world, "fay", identity=Identity.generate())
+    Raw(world, "gus", psk=bytes(32))
+    told = [re.sub(r"\S+:\d+", "ADDRESS", row) for row in world.relay.rows]
+    assert [row for row in told if row.startswith("[Rejected] ")] == [
+        "[Rejected] Username: eve  Address: ADDRESS: that name is in use",
+        "[Rejected] Username: fay  Address: ADDRESS: the room is locked",
+        # Who knows no password has said no name that could be read.
+        "[Rejected] ADDRESS: wrong KEY or password",
+    ]
 
 
 def test_a_ban_that_comes_while_the_room_is_joined(
@@ -376,7 +412,7 @@ def test_nothing_is_written_until_something_changes(
         thread.turn(0)
     assert kept == [True]
     # One that has come and is known from now on is a change.
-    assert Raw(world).status == 403
+    assert Raw(world).join().status == 403
     world.relay.turn()
     assert kept == [True, True]
 

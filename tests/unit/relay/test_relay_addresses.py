@@ -142,3 +142,48 @@ def test_who_is_trusted() -> None:
     for shown in ("11.1.2.3:5", "192.0.3.1:5", "[2001:db9::1]:5", "unix"):
         assert not trusted.trusts(addresses.host(shown))
     assert PROXIES.trusts(addresses.host("unix"))
+
+
+class TestWhatIsTold:
+    def test_somebody_who_names_others(self) -> None:
+        proxies = Proxies([])
+        told = (
+            "192.0.2.7:5 names other addresses, which is not believed. If it is your proxy, all "
+            "its guests share one throttle: start with --trust-proxy 192.0.2.7."
+        )
+        assert proxies.behind("192.0.2.7:5", "1.2.3.4", "") == (None, told)
+        assert proxies.behind("192.0.2.8:5", "1.2.3.4", "") == (None, "")
+        assert proxies.behind("192.0.2.8:5", "", "") == (None, "")
+
+    def test_a_proxy_of_ours(self) -> None:
+        proxies = Proxies(["192.0.2.0/24", "unix"])
+        assert proxies.behind("192.0.2.7:5", "1.2.3.4", "") == (ip_address("1.2.3.4"), "")
+        assert proxies.behind("unix", "", "for=1.2.3.4") == (ip_address("1.2.3.4"), "")
+        assert proxies.behind("198.51.100.1:5", "", "") == (None, "")
+        guest, told = proxies.behind("192.0.2.7:5", "", "")
+        assert guest is None
+        assert told.startswith("The proxy 192.0.2.7 names no guest. All who come so share one")
+        assert proxies.behind("unix", "", "") == (None, "")
+        guest, told = proxies.behind("[2001:db8::1]:5", "x", "")
+        assert (guest, told[:20]) == (None, "[2001:db8::1]:5 name")
+        _, told = proxies.behind("192.0.2.7:5", "y" * 200 + "x", "")
+        assert f" be read: {'y' * 99}x. All such guests share one throttle." in told
+        assert proxies.behind("192.0.2.7:5", "x", "") == (None, "")
+
+    @pytest.mark.parametrize(
+        ("address", "where"), [("127.0.0.1:{}", "127.0.0.1"), ("[::1]:{}", "::1"), ("unix", "unix")]
+    )
+    def test_that_all_come_by_one_door_once(self, address: str, where: str) -> None:
+        proxies = Proxies([])
+        came = [proxies.came(address.format(n), bytes([n // 2])) for n in range(8)]
+        assert came[:4] == [""] * 4  # two people, who came twice
+        assert came[4].startswith(f"All guests so far come from {where}, and share one throttle.")
+        assert f"--trust-proxy {where}." in came[4]
+        assert came[5:] == [""] * 3
+
+    @pytest.mark.parametrize("other", ["192.0.2.9:1", "192.0.2.9", "2001:db8::1"])
+    def test_that_none_is_alone(self, other: str) -> None:
+        proxies = Proxies([])
+        assert [proxies.came("192.0.2.7:1", bytes([n])) for n in range(2)] == ["", ""]
+        assert proxies.came(other, b"o") == ""
+        assert [proxies.came("192.0.2.7:1", bytes([n])) for n in range(9)] == [""] * 9

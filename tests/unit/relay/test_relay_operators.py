@@ -23,7 +23,7 @@ from common.relay.operators import NOT_ALLOWED, Giver, Notice, Operators, Outcom
 from common.relay.room import Room, Seat, SeatState
 from common.relay.rules import FOREVER_MS, MAX_RULES, Ban, Mute, Rules, RulesFile, until
 from common.wire import orders, records
-from common.wire.orders import FORMS, HELP, Order
+from common.wire.orders import CONSOLE_FORMS, FORMS, HELP, Order
 from common.wire.records import Hello, Kind, Reason, Status
 from tests.unit.relay.people import AT_MS, ROOM_ID, Member, T, card, hello, identity
 
@@ -127,7 +127,7 @@ def digits(name: str, *, who: str = "") -> str:
 
 
 def test_every_order_has_a_row_and_somebody_who_carries_it_out() -> None:
-    assert set(Operators._DO) == {*FORMS, HELP}
+    assert set(Operators._DO) == {*FORMS, *CONSOLE_FORMS, HELP}
 
 
 class TestWhoMay:
@@ -532,11 +532,29 @@ class TestRooms:
         assert relay.said == [("The host stops the relay.", "all")]
 
     def test_help_and_what_is_wrong(self, relay: Relay) -> None:
-        assert len(relay.obey("/help")) == len(FORMS)
+        assert len(relay.obey("/help")) == len(FORMS) + len(CONSOLE_FORMS)
         assert relay.obey("/kik ace") == [
             "No such command: nothing was changed. Near: /kick. /help lists all."
         ]
         assert relay.obey(f"/topic {'x' * 512}") == ["A command has at most 512 bytes."]
+        assert relay.told == []
+
+
+class TestSaying:
+    def test_the_host_speaks_to_everybody(self, relay: Relay) -> None:
+        assert relay.order("/say  dinner at eight ") == Outcome(Status.OK, [])
+        assert [notice.sentence for notice in relay.told] == ["The host says: dinner at eight"]
+        assert (relay.told[0].room, relay.told[0].is_told) == (None, True)
+        assert relay.obey("/say") == ["Usage: /say TEXT. Nothing was said."]
+
+    def test_an_operator_has_a_voice_that_the_relay_cannot_read(self, relay: Relay) -> None:
+        ace = relay.enter("ace")
+        relay.obey("/op ace")
+        relay.told.clear()
+        assert relay.obey("/say hello", ace) == [
+            "No such command: nothing was changed. /help lists all."
+        ]
+        assert "/say" not in " ".join(relay.obey("/help", ace))
         assert relay.told == []
 
 
