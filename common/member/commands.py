@@ -1,12 +1,10 @@
-"""What is typed is done: a command is a row and a function.
+"""What can be done: a command is a row and a function.
 
-From its row follow parsing, prefixes, help, usage and what Tab completes. What begins with a slash
-and is none of ours may be an operator's order (UX.md 13), and everything else is said.
+From its row follow parsing, prefixes, help, usage and what Tab completes.
 """
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
@@ -20,7 +18,7 @@ from common.member.events import Line
 from common.member.passwords import Rank
 from common.member.person import Person
 from common.member.trust import Grade, Standing
-from common.term.complete import Argument, Sources
+from common.term.complete import Argument
 from common.view.view import MEANINGS, VALUES
 from common.wire import orders
 
@@ -29,8 +27,6 @@ Completes = Argument | Sequence[str] | Callable[[Person], Sequence[str]]
 
 COPIED: Final = 50
 NAMES_LISTED: Final = 50
-PRIVATE: Final = ("/msg", "/r", orders.PASSWORD)
-_SAYING: Final = ("/msg", "/r", "/me")
 
 
 class Command(NamedTuple):
@@ -390,7 +386,7 @@ def help_rows(topic: str, keys: Sequence[str], *, has_history: bool) -> list[str
         return list(keys)
     if topic:
         name = topic if topic.startswith("/") else f"/{topic}"
-        if name in orders.FORMS and name not in _OURS:
+        if name in orders.FORMS and name not in OURS:
             rows = [f"{orders.usage(name)}: {orders.FORMS[name].meaning}. For operators"]
             if name == orders.PASSWORD:
                 rows.append(f"{name} --tell NEW: the same, and tells NEW to all trusted members")
@@ -554,114 +550,47 @@ TELL_PASSWORD: Final = Command(
 )
 EXIT: Final = Command("exit", "", "leaves", ask_and_quit, _nothing, keeps_away=True)
 
-_OURS: Final = frozenset(command.name for command in COMMANDS)
+OURS: Final = tuple(command.name for command in COMMANDS)
 
-
-# --- From a line to a command.
-
-
-def enter(me: Person, line: str, *, is_pasted: bool) -> None:
-    """Do what was typed; is_pasted: it was pasted.
-
-    Raises:
-        UsageError: if it cannot be; what somebody was meant to read is back in the input.
-        FileError: if a file cannot be used.
-    """
-    if is_secret(line):
-        me.view.forget_typed()
-    try:
-        command, given = parse(line, is_pasted=is_pasted)
-        command.do(me, *given)
-        if not command.keeps_away:
-            me.be_back(has_spoken=command.do is say)
-    except UsageError:
-        if says(line, is_pasted=is_pasted):
-            me.view.refill(line, is_pasted=is_pasted)
-        raise
-
-
-def parse(line: str, *, is_pasted: bool = False) -> Call:
-    """Read what was entered.
-
-    Args:
-        line: as typed.
-        is_pasted: whether it was pasted; then it is never a command, nor if it has several lines.
-
-    Raises:
-        UsageError: if it is no command, or a wrong one; nothing is to be sent.
-    """
-    first = _first(line)
-    if _is_guarded(first):
-        is_odd = is_pasted or not line.startswith("/")
-        if is_odd or ("\n" in line and not _begins(first, _SAYING)):
-            # Not what was typed: a password may be a part of its first word.
-            name = first if first in (*PRIVATE, *orders.FORMS) else "A command"
-            raise UsageError(f"{name} begins what is typed, on one row. Nothing was sent.")
-    elif is_pasted or "\n" in line:
-        return Call(SAY, (line.strip("\n"),))
-    if line.strip() == "exit":
-        return Call(EXIT, ())
-    if line.strip() == "//exit":
-        return Call(SAY, ("exit",))
-    if line.startswith("//"):
-        return Call(SAY, (line[1:],))
-    if not line.startswith("/"):
-        return Call(SAY, (line,))
-    if line.split(None, 2)[:2] == [orders.PASSWORD, "--tell"]:
-        return Call(TELL_PASSWORD, (_password(line),))
-    word, _, rest = line.partition(" ")
-    if word in orders.FORMS and (rest.strip() or word not in _OURS):
-        return Call(ORDER, (line.strip(),))
-    command = find(first if "\n" in line else word)
-    given = command.read(rest.strip(), line.strip("\n"))
-    if given is None:
-        raise UsageError(f"Usage: {command.usage}")
-    return Call(command, given)
-
-
-def _password(line: str) -> str:
-    """Return what `/password --tell` is followed by.
-
-    Raises:
-        UsageError: if it is nothing, or what the relay or a terminal would not take.
-    """
-    *_, password = f"{line.strip()} ".split(" --tell ", 1)
-    password = password.strip()
-    is_odd = any(unicodedata.category(char) in ("Cc", "Cs") for char in password)
-    if not password or password.startswith("-") or is_odd:
-        raise UsageError("Usage: /password --tell NEW. Nothing was changed.")
-    return password
-
-
-def says(line: str, *, is_pasted: bool = False) -> bool:
-    """Tell whether somebody was meant to read this: refused, it must not be lost."""
-    first = _first(line)
-    if is_secret(first):
-        return False
-    is_text = is_pasted or not first.startswith("/") or first.startswith("//")
-    return is_text or (first != line.strip() and _begins(first, _SAYING))
-
-
-def is_secret(line: str) -> bool:
-    """Tell whether a password may follow, which must stand nowhere once it was entered."""
-    first = _first(line)
-    return first.startswith("/") and not first.startswith("//") and orders.is_secret(first)
-
-
-def _first(line: str) -> str:
-    """Return the first word."""
-    return next(iter(line.split(None, 1)), "")
-
-
-def _begins(word: str, names_: tuple[str, ...]) -> bool:
-    """Tell whether a word could be meant as one of these commands."""
-    return len(word) > 1 and any(name.startswith(word.casefold()) for name in names_)
-
-
-def _is_guarded(word: str) -> bool:
-    """Tell whether what follows must not be said to the room, however it came to be no command."""
-    is_order = word.casefold() in orders.FORMS and word.casefold() not in _OURS
-    return is_order or _begins(word, PRIVATE) or is_secret(word)
+# What others call it: `/leave` has no row, since it is kept for a later meaning.
+ALIASES: Final = {
+    "/?": "/help",
+    "/commands": "/help",
+    "/users": "/names",
+    "/members": "/names",
+    "/query": "/msg",
+    "/w": "/msg",
+    "/whisper": "/msg",
+    "/tell": "/msg",
+    "/pm": "/msg",
+    "/dm": "/msg",
+    "/message": "/msg",
+    "/reply": "/r",
+    "/re": "/r",
+    "/exit": "/quit",
+    "/logout": "/quit",
+    "/bye": "/quit",
+    "/block": "/ignore",
+    "/unblock": "/unignore",
+    "/search": "/find",
+}
+_ONE_ROOM: Final = "A client is in one room. For another: /quit, then start with --room NAME."
+_LEAVES: Final = "/quit leaves."
+# What others do and we do not, or not so: which command is nearest to it.
+_ELSEWHERE: Final = {
+    "/join": _ONE_ROOM,
+    "/j": _ONE_ROOM,
+    "/room": _ONE_ROOM,
+    "/channel": _ONE_ROOM,
+    "/connect": _ONE_ROOM,
+    "/server": _ONE_ROOM,
+    "/list": "/names lists who is here; /rooms, an operator's, which rooms there are.",
+    "/leave": _LEAVES,
+    "/part": _LEAVES,
+    "/disconnect": _LEAVES,
+}
+# What cannot be taken back is not put into the mouth of who mistyped something else.
+_NEVER_NEAR: Final = ("/quit", "/resend", "/drop", "/forget")
 
 
 def find(word: str) -> Command:
@@ -670,6 +599,9 @@ def find(word: str) -> Command:
     Raises:
         UsageError: if there is none, or more than one.
     """
+    word = ALIASES.get(word, word)
+    if word in _ELSEWHERE:
+        raise UsageError(_ELSEWHERE[word])
     near = [command for command in COMMANDS if command.name.startswith(word)]
     for command in near:
         if command.name == word:
@@ -681,28 +613,6 @@ def find(word: str) -> Command:
     if near and word != "/":
         raise UsageError(f"{word} could be {' or '.join(c.name for c in near)}.")
     # What was typed behind the wrong word may be a password; the word itself may be its end.
-    close = orders.near(word, (command.name for command in COMMANDS))
+    close = orders.near(word, (name for name in OURS if name not in _NEVER_NEAR))
     hint = f" Near: {', '.join(close)}." if close else ""
     raise UsageError(f"No command {word if not close else 'of that name'}.{hint} /help lists them.")
-
-
-# --- Tab.
-
-
-def sources(me: Person) -> Sources:
-    """Return what Tab completes with now."""
-
-    def offered(completes: Completes) -> Argument | Sequence[str]:
-        return completes(me) if callable(completes) else completes
-
-    here = me.narrator.names_here()
-    commands = {c.name: tuple(offered(each) for each in c.completes) for c in COMMANDS}
-    reply_to = me.narrator.reply_to[1] if me.narrator.reply_to is not None else ""
-    return Sources(here, commands | _ORDERS, reply_to if reply_to in here else "")
-
-
-_ORDERS: Final[dict[str, Sequence[Argument | Sequence[str]]]] = {
-    word: (Argument.NAME, ()) if form.arguments.startswith("NAME") else ()
-    for word, form in orders.FORMS.items()
-    if word not in _OURS
-}

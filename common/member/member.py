@@ -17,7 +17,7 @@ from common import config, files
 from common.crypto import ticket
 from common.crypto.identity import Identity, load_identity
 from common.errors import EXIT_FAILED, EXIT_REFUSED, FileError, UsageError
-from common.member import commands, sentences
+from common.member import commands, parsing, sentences
 from common.member.conversation import Conversation, Phase
 from common.member.events import (
     Answered,
@@ -142,7 +142,7 @@ class Member:
             at_ms,
         )
         self.person.keeper, self.person.pins = self._keeper(environ), self._pins
-        view.sources = lambda: commands.sources(self.person)
+        view.sources = lambda: parsing.sources(self.person)
 
     def _keeper(self, environ: Mapping[str, str]) -> Keeper:
         settings = self._settings
@@ -308,7 +308,7 @@ class Member:
         try:
             match outcome:
                 case Submit():
-                    commands.enter(self.person, outcome.text, is_pasted=outcome.is_pasted)
+                    parsing.enter(self.person, outcome.text, is_pasted=outcome.is_pasted)
                 case Entered():
                     self.person.answered(outcome.text)
                 case Reply():

@@ -40,20 +40,40 @@ def complete(text: str, cursor: int, sources: Sources) -> Completion:
     start = max(text.rfind(blank, 0, cursor) for blank in " \t\n") + 1
     word = text[start:cursor]
     is_command = text.startswith("/") and not text.startswith("//") and "\n" not in text
+    argument = _argument(text[:start], sources) if is_command and start else Argument.TEXT
+    if word.startswith(":") and argument is Argument.TEXT:
+        return Completion(start, cursor, _emoji(word))
     if not is_command:
         return _matching(start, word, sources.names, " " if start else ": ")
     if start == 0:
         return _matching(start, word, sources.commands, " ")
-    command, *before = text[:start].split()
-    arguments = sources.commands.get(command, ())
-    match arguments[min(len(before), len(arguments) - 1)] if arguments else ():
+    match argument:
         case Argument.NAME | Argument.TEXT:
             return _matching(start, word, sources.names, " ")
         case words:
             return _matching(start, word, words, " ")
 
 
+def _argument(before: str, sources: Sources) -> Argument | Sequence[str]:
+    """Return what the command takes behind what stands before."""
+    command, *given = before.split()
+    arguments = sources.commands.get(command, ())
+    return arguments[min(len(given), len(arguments) - 1)] if arguments else ()
+
+
 def _matching(start: int, word: str, candidates: Iterable[str], tail: str) -> Completion:
-    prefix = word.casefold()
-    choices = tuple(f"{each}{tail}" for each in candidates if each.casefold().startswith(prefix))
-    return Completion(start, start + len(word), choices)
+    # Where others put it before a name: a name with it is still a name.
+    at = word[: word.startswith("@")]
+    prefix = word[len(at) :].casefold()
+    if at and tail == ": ":
+        tail = " "
+    choices = (each for each in candidates if each.casefold().startswith(prefix))
+    return Completion(start, start + len(word), tuple(f"{at}{each}{tail}" for each in choices))
+
+
+def _emoji(word: str) -> tuple[str, ...]:
+    """Return the emoji that a word such as `:smi` or `:smile:` begins to name."""
+    # Here, since no first frame waits for it.
+    from common.term.emoji import named
+
+    return named(word.strip(":")) if len(word) > 1 else ()

@@ -377,8 +377,13 @@ class Editor:
         self._put(0, len(self.text), line.text)
         self._draft.is_pasted = line.is_pasted
 
-    def _complete(self, step: int) -> None:
-        if self._last is _Kind.COMPLETED:
+    def _complete(self, step: int) -> Outcome | None:
+        if self.text == "/":
+            return Action.HELP
+        last = self._completion
+        # Behind the only command that it could be, what it takes is wanted.
+        is_named = last.start == 0 and len(last.choices) == 1 and self.text.startswith("/")
+        if self._last is _Kind.COMPLETED and not is_named:
             self._draft.undo()
             self._choice = (self._choice + step) % len(self._completion.choices)
         else:
@@ -391,6 +396,7 @@ class Editor:
             follows_blank = choice.endswith(" ") and self.text.startswith(" ", found.end)
             self._put(found.start, found.end + follows_blank, choice)
             self._now = _Kind.COMPLETED
+        return None
 
     def _find(self, query: str, before: int) -> None:
         """Search history for a query, in what is older than an entry."""

@@ -38,6 +38,7 @@ class Prompt:
         self.question = question
         self.is_hidden = is_hidden
         self._draft = Draft()
+        self._refused: Entered | None = None
 
     @property
     def text(self) -> str:
@@ -62,6 +63,8 @@ class Prompt:
                 draft.put(draft.left(), draft.cursor, "")
             case Key("ctrl-u"):
                 draft.put(0, draft.cursor, "")
+            case Key("up" | "ctrl-p") if self._refused and not draft.text:
+                draft.put(0, 0, self._refused.text, is_pasted=self._refused.is_pasted)
             case Key("esc"):
                 return Reply.ESCAPED
             case Key("ctrl-c"):
@@ -73,10 +76,9 @@ class Prompt:
                 pass
         return None
 
-    def fill(self, content: str, *, is_pasted: bool) -> None:
-        """Put a text back that was refused, unless another was begun."""
-        if not self._draft.text:
-            self._draft.put(0, 0, content, is_pasted=is_pasted)
+    def keep(self, content: str, *, is_pasted: bool) -> None:
+        """Keep a text that was refused: Up brings it back, unless another was begun."""
+        self._refused = Entered(content, is_pasted)
 
     def address(self, sources: Callable[[], Sources]) -> None:
         """Let a typed `/r ` show whom it answers."""

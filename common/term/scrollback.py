@@ -135,6 +135,10 @@ class Scrollback:
             self._arrived(number, line.mark, now)
         return number
 
+    def is_newest(self, number: int) -> bool:
+        """Say whether an entry is kept, and nothing came after it."""
+        return self._first <= number == self._end - 1
+
     def amend(self, number: int, text: str) -> bool:
         """Give an entry another text; False if it is no longer kept."""
         if not self._first <= number < self._end:

@@ -38,7 +38,7 @@ class Lines(View):
     greets = True
     no_history = "Line mode keeps no history: search and select in the terminal itself."
     keys_help = (
-        "Enter sends. Backspace and Ctrl-U erase.",
+        "Enter sends. Backspace and Ctrl-U erase. Up: what was refused.",
         "Ctrl-C leaves at once; exit after a goodbye.",
     )
 
@@ -196,12 +196,10 @@ class Lines(View):
         if is_for_us and not message.is_own:
             self.on_call(message.name, self._now)
 
-    def refill(self, content: str, *, is_pasted: bool) -> None:
-        """Put a text back that was not sent, unless it came from a pipe."""
+    def refused(self, content: str, *, is_pasted: bool) -> None:
+        """Keep what came to nothing where Up brings it back, unless it came from a pipe."""
         if self.has_keys:
-            self._input.fill(content, is_pasted=is_pasted)
-            if self._question is None:
-                self._echo()
+            self._input.keep(content, is_pasted=is_pasted)
 
     def notice(self, content: str, at_ms: int) -> None:
         """Show a notice."""

@@ -107,6 +107,7 @@ class Screen(View):
         self._status = Summary("", "", 0, "connecting", 0, ())
         self._bell, self._call = attention.Alarm(), attention.Alarm()
         self._is_focused: bool | None = None
+        self._told = -1, ""
         self._title = ""
         self._has_mouse = False
         self._colours = 0
@@ -480,19 +481,18 @@ class Screen(View):
         """Keep what was entered last out of the input history."""
         self._editor.forget()
 
-    def refill(self, content: str, *, is_pasted: bool) -> None:
-        """Put a text back that was not sent, unless another was begun."""
-        if not self._editor.text:
-            self._editor.fill(content, is_pasted=is_pasted)
-            self._is_input_dirty = True
-
     def notice(self, content: str, at_ms: int) -> int:
         """Show a notice."""
         return self._push(Shown(at_ms, content, EntryKind.NOTICE))
 
     def tell(self, content: str, at_ms: int) -> None:
-        """Show what a command came to nothing for: in the status row too, the view may be away."""
-        self.notice(content, at_ms)
+        """Show what a command came to nothing for: in the status row too, the view may be away.
+
+        Said again at once, it stays one row.
+        """
+        row, last = self._told
+        if content != last or not self._history.is_newest(row):
+            self._told = self.notice(content, at_ms), content
         self._editor.notice = content
 
     def answer(self, rows: list[str], at_ms: int) -> None:

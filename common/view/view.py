@@ -189,8 +189,8 @@ class View:
     def forget_typed(self) -> None:
         """Keep what was entered last out of the input history."""
 
-    def refill(self, content: str, *, is_pasted: bool) -> None:
-        """Put a text back that was not sent, unless another was begun."""
+    def refused(self, content: str, *, is_pasted: bool) -> None:
+        """Keep what came to nothing where Up brings it back."""
 
     # --- Output.
 

@@ -24,6 +24,7 @@ UNCHANGED: Final = "Nothing was changed."
 """How a sentence ends that refuses an order."""
 HELP: Final = "/help"
 PASSWORD: Final = "/password"  # noqa: S105 - a command
+STOP: Final = "/stop"
 
 
 class Order(NamedTuple):
@@ -92,7 +93,9 @@ def near(name: str, others: Iterable[str] = ()) -> list[str]:
     """Return the words, ours or others, that whoever typed this may have meant; nearest first."""
     import difflib  # not at the start of a client
 
-    name, words = name.casefold(), dict.fromkeys((*FORMS, *others))
+    # Whoever mistypes something else is not to be handed what ends the room for all.
+    known = (word for word in FORMS if word != STOP)
+    name, words = name.casefold(), dict.fromkeys((*known, *others))
     begun = [word for word in words if len(name) > 1 and word.startswith(name)]
     alike = difflib.get_close_matches(name, words, cutoff=_NEAR_SCORE)
     return list(dict.fromkeys((*begun, *alike)))
@@ -237,7 +240,7 @@ FORMS: Final[dict[str, Form]] = {
     "/who": Form("[ROOM]", "who is in ROOM", _room),
     "/rooms": Form("", "which rooms there are", _bare),
     "/stats": Form("", "what the relay does", _bare),
-    "/stop": Form("", "stops the relay", _bare),
+    STOP: Form("", "stops the relay", _bare),
 }
 """By word, in the order of `/help`."""
 

@@ -42,7 +42,7 @@ class View(view.View):
         super().__init__()
         self.rows: list[str] = []
         self.messages: list[Message] = []
-        self.draft = ""
+        self.kept = ""
         self.pending: dict[int, str] = {}
         self.said_texts: list[str] = []
         self.last: view.Summary | None = None
@@ -69,8 +69,8 @@ class View(view.View):
         self.said_texts.append(message.text)
         self.messages.append(message)
 
-    def refill(self, content: str, *, is_pasted: bool) -> None:
-        self.draft = content
+    def refused(self, content: str, *, is_pasted: bool) -> None:
+        self.kept = content
 
     def plain(self, content: str, at_ms: int) -> None:
         self.rows.append(content)

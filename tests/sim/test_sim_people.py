@@ -160,6 +160,11 @@ def test_a_direct_message_is_shown_to_one(room: Room) -> None:
         (f"/MSG bea {MARKER}", "No command of that name. Near: /msg."),
         (f"/MSG bea {MARKER}\nmore", "No command of that name. Near: /msg."),
         (f"/m bea {MARKER}\nmore", "/m could be /msg or /me."),
+        (f"/w nobody {MARKER}", "Nobody here is called nobody. Nothing was sent."),
+        (f" /w bea {MARKER}", "begins what is typed, on one row. Nothing was sent."),
+        (f"/W bea {MARKER}", "/help lists them."),
+        (f"/query {MARKER}", "Usage: /msg NAME TEXT"),
+        (f"/reply {MARKER}", "Nobody has written to you alone yet. Nothing was sent."),
         (f"/msg bea {'x' * 16_400}", "16 KB is the limit, this is 17 KB. Nothing was sent."),
     ],
 )
@@ -177,20 +182,85 @@ def test_a_refused_direct_message_leaks_nothing_and_is_kept(
     room.carry()
     assert rows(ace, told), ace.view.rows
     # But a password, which must not stand there.
-    assert ace.view.draft == ("" if typed.startswith("/password") else typed)
+    assert ace.view.kept == ("" if typed.startswith("/password") else typed)
     assert ace.member.conversation.waiting == 0
     for other in (ace, bea, col):
         assert other.view.messages == []
         assert not any(MARKER in row for row in other.view.rows)
 
 
-def test_a_pasted_direct_message_is_not_said_to_the_room(room: Room) -> None:
+@pytest.mark.parametrize("word", ["/msg", "/w", "/tell", "/QUERY", "/dm"])
+def test_a_pasted_direct_message_is_not_said_to_the_room(room: Room, word: str) -> None:
     ace, bea = room.seat("ace", "bea")
-    typed = f"/msg bea {MARKER}"
+    typed = f"{word} bea {MARKER}"
     ace.member.act(Submit(typed, is_pasted=True), room.world.now)
     room.carry()
-    assert ace.view.draft == typed
+    assert ace.view.kept == typed
     assert bea.view.messages == []
+
+
+@pytest.mark.parametrize("word", ["/w", "/query", "/whisper", "/tell", "/pm", "/dm", "/message"])
+def test_other_words_for_a_direct_message(room: Room, word: str) -> None:
+    ace, bea, col = room.seat("ace", "bea", "col")
+    ace.type(f"{word} bea {MARKER}")
+    room.carry()
+    assert [(m.text, m.is_direct) for m in bea.view.messages] == [(MARKER, True)]
+    assert col.view.messages == []
+    bea.type(f"/reply {MARKER} too\nand more")
+    room.carry()
+    assert [(m.text, m.is_direct) for m in ace.view.messages[1:]] == [
+        (f"{MARKER} too\nand more", True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ("/join #den", "start with --room NAME"),
+        ("/list", "/names lists who is here"),
+        ("/leave", "/quit leaves."),
+        ("/part see you", "/quit leaves."),
+        ("quit", "/quit leaves. Nothing was sent."),
+        ("/users", "2 here: ace, bea."),
+        ("/?", "Keys: /help keys"),
+        ("help", "Keys: /help keys"),
+        ("/send hi", "No command"),
+        ("/qiut", "No command"),
+        ("/sotp", "No command"),
+    ],
+)
+def test_what_people_type_is_done_or_named_and_never_said(
+    room: Room, typed: str, told: str
+) -> None:
+    ace, bea = room.seat("ace", "bea")
+    before = len(ace.view.rows)
+    ace.type(typed)
+    room.carry()
+    said = "\n".join(ace.view.rows[before:])
+    assert told in said
+    assert bea.view.messages == []
+    if told == "No command":
+        assert not any(word in said for word in ("/stop", "/quit", "/resend"))
+
+
+@pytest.mark.parametrize("typed", ["/exit bye all", "/logout bye all"])
+def test_other_words_for_leaving(room: Room, typed: str) -> None:
+    ace, bea = room.seat("ace", "bea")
+    ace.type(typed)
+    room.carry()
+    assert ace.phase is Phase.ENDED
+    assert [m.text for m in bea.view.messages] == ["bye all"]
+
+
+def test_colon_q_asks_as_exit_does(room: Room) -> None:
+    ace, bea = room.seat("ace", "bea")
+    ace.type(":q")
+    room.carry()
+    assert bea.view.last.here == 2
+    ace.member.act(Entered("bye", is_pasted=False), room.world.now)
+    room.carry()
+    assert ace.phase is Phase.ENDED
+    assert [m.text for m in bea.view.messages] == ["bye"]
 
 
 def test_who_leaves_before_a_direct_line_is_logged_was_told_nothing(room: Room) -> None:
@@ -682,7 +752,7 @@ def test_a_told_password_is_tried_first(room: Room) -> None:
     assert rows(bea, "ace told a new password: new one ")
     assert rows(ace, "The new password was told to all who are here and trusted.")
     assert "forgotten" in ace.view.rows
-    assert ace.view.draft == ""
+    assert ace.view.kept == ""
     for at in (ace, bea):
         at.cut()
     room.carry(5)

@@ -362,6 +362,22 @@ def test_completion_cycles_and_esc_returns_what_was_typed() -> None:
     assert shown(editor) == "be|"
 
 
+def test_tab_behind_a_completed_command_offers_what_it_takes() -> None:
+    editor = new()
+    press(editor, "/ms <tab>")
+    assert shown(editor) == "/msg |"
+    press(editor, "<tab>")
+    assert shown(editor) == "/msg bea |"
+    press(editor, "<tab>")
+    assert shown(editor) == "/msg ben␛ |"
+
+
+def test_tab_behind_a_slash_lists_the_commands() -> None:
+    editor = new()
+    assert press(editor, "/ <tab>") is Action.HELP
+    assert shown(editor) == "/|"
+
+
 def test_completion_of_nothing_changes_nothing() -> None:
     editor = new()
     press(editor, "zz <tab> <tab> <shift-tab>")
