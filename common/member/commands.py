@@ -292,7 +292,7 @@ def verify(me: Person, name: str, answer: str) -> None:
     elif answer == "no":
         narrator.notice(f"{peer.name} stays as it was. Do not tell {peer.name} any secret.")
     elif number not in me.shown_numbers:
-        raise UsageError(f"Compare the number first: /verify {peer.name}")
+        raise UsageError(f"Compare the safety number first: /verify {peer.name}")
     else:
         conversation.verify(peer)
         narrator.notice(sentences.pinned(peer, Grade.VERIFIED))
@@ -302,7 +302,7 @@ def trust(me: Person, name: str) -> None:
     """Pin a member's identity anew, once its name was typed again."""
     peer = me.peer(name)
     if peer.standing is not Standing.CHANGED:
-        raise UsageError(f"The key of {peer.name} has not changed. Nothing was done.")
+        raise UsageError(f"The identity key of {peer.name} has not changed. Nothing was done.")
     identity = peer.card.identity
     me.narrator.rows(sentences.changed_keys(me.conversation, peer))
 
@@ -377,13 +377,15 @@ def help_(me: Person, topic: str) -> None:
 
 
 def help_rows(topic: str, keys: Sequence[str], *, has_history: bool) -> list[str]:
-    """Return the list of commands, of keys, or one command.
+    """Return the list of commands, of keys, who can read what, or one command.
 
     Raises:
         UsageError: if there is no such command.
     """
     if topic == "keys":
         return list(keys)
+    if topic == "security":
+        return list(sentences.WHO_READS)
     if topic:
         name = topic if topic.startswith("/") else f"/{topic}"
         if name in orders.FORMS and name not in OURS:
@@ -482,7 +484,7 @@ def _ignored_names(me: Person) -> Sequence[str]:
 
 
 def _topics(_me: Person) -> Sequence[str]:
-    return ["keys", *(command.name for command in COMMANDS)]
+    return ["keys", "security", *(command.name for command in COMMANDS)]
 
 
 _NAME, _TEXT = Argument.NAME, Argument.TEXT
@@ -490,7 +492,7 @@ _NAME, _TEXT = Argument.NAME, Argument.TEXT
 # A row is read as one.
 # fmt: off
 COMMANDS: Final = (
-    Command("/help", "[topic]", "this list; /help keys; /help /who",
+    Command("/help", "[topic]", "this list; /help keys, security, /who",
             help_, _maybe_text, (_topics,)),
     Command("/who", "", "who is here, and how far each is trusted",
             who, _nothing),
@@ -502,7 +504,7 @@ COMMANDS: Final = (
             reply, _whole_text, (_TEXT,)),
     Command("/me", "TEXT", "says what you do: * ace TEXT",
             say, _deed, (_TEXT,)),
-    Command("/verify", "[NAME [yes|no]]", "the number to compare with NAME; then yes",
+    Command("/verify", "[NAME [yes|no]]", "the safety number of you and NAME; then yes",
             verify, _verifying, (_NAME, ("yes", "no"))),
     Command("/trust", "NAME", "accepts a changed key of NAME. See /forget",
             trust, _word, (_NAME,), is_whole=True),

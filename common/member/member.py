@@ -462,6 +462,11 @@ class Member:
                     self._narrator.notice(row)
                 if verdict.rows and self.person.can_retype:
                     self._narrator.notice(sentences.SHUT_OUT)
+            case Ask() if self._settings.check and self._settings.password is None:
+                place = self.address.place
+                self._end(
+                    f"{place} is reached; a password is needed, or KEY is wrong.", EXIT_REFUSED
+                )
             case Ask() if self.person.can_answer and self._settings.password is None:
                 unknown = "No password was given."
                 self.person.ask_password(lambda: self._end(unknown, EXIT_REFUSED))

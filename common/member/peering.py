@@ -96,10 +96,10 @@ class Peering(Policy):
                     f"Change username in {self._where}, or give --home."
                 )
             case _:
-                return super().refused(refusal, username)
-        return (
-            f"{why[:1].upper()}{why[1:]}" if refusal.authentic else f"The network answered: {why}"
-        )
+                return sentences.refused(refusal, username, "peer")
+        if refusal.authentic:
+            return f"{why[:1].upper()}{why[1:]}"
+        return sentences.unproven(why, "peer")
 
     def unreachable(self, address: Address, why: str) -> str:
         """Say that no address could be connected to."""
@@ -143,7 +143,7 @@ class Peering(Policy):
         else:
             self._plain(f"Connected to {address.place}")
             if len(joined.others) > 1:
-                rows = sentences.first_rows(joined, conversation)[1:-1]
+                rows = sentences.first_rows(joined, conversation)[1:]
                 self._view.answer(rows, self._at_ms())
 
     def came(self, presence: Presence, peer: Peer) -> None:

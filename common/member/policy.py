@@ -75,7 +75,6 @@ class Policy:
             room = f" in `{conversation.room}`" if conversation.room else ""
             self._plain(f"You are connected as `{conversation.username}`{room}.")
             self._plain(f"Users Connected: {conversation.members}")
-            rows = rows[:-1]
         else:
             self._view.answer([first], self._at_ms())
         for words in joined.notices:

@@ -60,6 +60,15 @@ _STATUSES = {
 AWAY = "away"
 """What `/away` says where no reason is given."""
 
+WHO_READS = (
+    "Who is here reads what is said from then on, and nothing from before.",
+    "/msg: NAME alone. Nobody whom /who calls CHANGED or not invited.",
+    "The relay reads no text: it sees names, addresses, when and how much.",
+    "KEY and password let anybody in, in sight. /invite keeps others out.",
+    "First seen is no proof of who it is: /verify NAME, over a call, is.",
+)
+"""The rows of `/help security`: PROTOCOL.md 1, as far as a person can act on it."""
+
 HINT = "Enter sends. PgUp scrolls. /help. Ctrl-C leaves."
 
 UNPINNED = (
@@ -97,15 +106,13 @@ def first_rows(joined: Joined, conversation: Conversation) -> list[str]:
     rows = [f"Connected to {room} as {conversation.username}."]
     others = joined.others
     if not others:
-        rows.append("Nobody else is here yet.")
-        return [*rows, HINT]
-    rows.append(f"{len(others) + 1} here: {_listed([peer.name for peer in others])}.")
-    new = [f"{peer.name} ({short_fingerprint(peer)})" for peer in others if peer.is_new]
+        return [*rows, "Nobody else is here yet."]
+    here = [conversation.username, *(peer.name for peer in others)]
+    rows.append(f"{len(here)} here: {_listed(here)}.")
+    new = [f"{peer.name} (fingerprint {short_fingerprint(peer)})" for peer in others if peer.is_new]
     if new:
-        rows.append(f"New to this machine: {_listed(new)}.")
-        rows.append("Compare safety numbers with /verify NAME.")
-    rows.append("Earlier messages are not shown to newcomers.")
-    return [*rows, HINT]
+        rows.append(f"First seen: {_listed(new)}. /verify NAME compares.")
+    return [*rows, "Earlier messages are not shown to newcomers."]
 
 
 def _listed(items: Sequence[str], most: int = 20) -> str:
@@ -248,13 +255,18 @@ def undelivered_at_end(count: int) -> str:
     return "1 line was not delivered." if count == 1 else f"{count} lines were not delivered."
 
 
-def refused(refusal: Refused, username: str) -> str:
+def refused(refusal: Refused, username: str, of: str = "relay") -> str:
     """Say what the relay decided; what came as a bare HTTP status may be the network's."""
     words = _STATUSES.get(refusal.status, f"status {refusal.status}").format(name=username)
     if not refusal.authentic:
-        return f"The network answered: {words}."
+        return unproven(f"{words}.", of)
     said = f" It says: {refusal.text}" if refusal.text else ""
     return f"{words[:1].upper()}{words[1:]}.{said}"
+
+
+def unproven(words: str, of: str = "relay") -> str:
+    """Say who answered, where nothing proves that it was whom we asked (PROTOCOL.md 3.3)."""
+    return f"The {of}, or the network in its place, answered: {words}"
 
 
 def who(

@@ -13,6 +13,7 @@ _GAP = "  "
 _ORDER = ("room", "state", "unread", "mentions", "warning", "here", "name", "clock", "hint")
 _LEFT = ("room", "notice", "hint", "state", "name", "here", "changed", "warning")
 _RIGHT = ("mentions", "unread", "clock")
+_SHORT_HINT = "/help"
 _LOUD = Style(bold=True, reverse=True)
 _LOUD_FIELDS = ("changed", "warning", "notice")
 
@@ -46,6 +47,10 @@ def status_row(status: StatusRow, columns: int) -> Row:
     for name in reversed(_ORDER):
         if _cells(said) <= columns:
             break
+        if name == "hint" and said[name]:
+            said[name] = _SHORT_HINT
+            if _cells(said) <= columns:
+                break
         said[name] = ""
     for name in ("notice", "changed"):
         over = _cells(said) - columns

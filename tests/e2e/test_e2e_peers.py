@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from common.member.sentences import unproven
 from tests.e2e.harness import CLIENT, ROOT, WAIT_S, House, Lines, Program, Screen
 
 KEY = "DN80giegpRHpNHLClZep_maYg2iXRGHsbq9Uy1Cobi0="
@@ -315,7 +316,7 @@ def test_what_is_recorded_tells_nothing_and_replays_to_nothing(house: House) -> 
             sock.sendall(proxy.down)
             assert victim.ended() == 3
         (sentence,) = victim.errors
-        assert sentence.startswith("The network answered: protocol error")
+        assert sentence.startswith(unproven("protocol error", "peer"))
         assert not any("Connected" in row for row in victim.rows)
 
 
@@ -380,12 +381,12 @@ def test_peers_that_are_not_there_or_not_ours(house: House) -> None:
     desktop.wait_for("Waiting for a peer.")
     wrong = peers.lines("laptop", "--connect", peers.at, key=OTHER_KEY)
     expected = f"wrong key. fernet_key in {where} must be the same on both machines."
-    assert refusal(wrong) == (3, f"The network answered: {expected}")
+    assert refusal(wrong) == (3, unproven(f"{expected}", "peer"))
     # Somebody with the identity of the listener itself: a reflection, or one home for two.
     same = peers.lines("laptop", "--connect", peers.at, home="desktop")
     code, sentence = refusal(same)
     assert code == 3
-    assert sentence.startswith("The network answered: the name laptop is in use, or both sides")
+    assert sentence.startswith(unproven("the name laptop is in use, or both sides", "peer"))
     assert "Connected by" not in "\n".join(desktop.rows)
 
 

@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from common.crypto import ticket
+from common.member.sentences import unproven
 from tests.e2e.harness import House, Relay
 
 KEY = ticket.key_text(bytes(range(32)))
@@ -109,12 +110,12 @@ def test_something_else_listens_there(house: House) -> None:
             sock.sendall(b"SSH-2.0-OpenSSH_9.9 \x1b[2J\r\n\r\n")
             assert member.ended() == 3
         (sentence,) = member.errors
-        assert sentence.startswith("The network answered: protocol error")
+        assert sentence.startswith(unproven("protocol error"))
 
 
 @pytest.mark.parametrize(
     ("status", "start"),
-    [(401, "The network answered: wrong KEY or password."), (404, "The network answered: no such")],
+    [(401, unproven("wrong KEY or password.")), (404, unproven("no such"))],
 )
 def test_a_proxy_answers(house: House, status: int, start: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -130,12 +131,12 @@ def test_a_proxy_answers(house: House, status: int, start: str) -> None:
         # A reason that is no text makes it no HTTP at all.
         assert code == 3
         (sentence,) = member.errors
-        assert sentence.startswith((start, "The network answered: protocol error"))
+        assert sentence.startswith((start, unproven("protocol error")))
 
 
 def test_a_wrong_password_and_nobody_to_ask(house: House) -> None:
     relay = house.relay("--password", "right", "--host", "127.0.0.1")
-    expected = (3, "The network answered: wrong KEY or password.")
+    expected = (3, unproven("wrong KEY or password."))
     assert refused(house, relay, "ace") == expected
     assert refused(house, relay, "ace", "--password", "wrong") == expected
     other = f"{KEY}@127.0.0.1:{relay.port}"
@@ -182,7 +183,7 @@ def test_a_name_in_use_in_another_letter_case(house: House) -> None:
     house.bot(relay, "Ace")
     assert refused(house, relay, "aCE") == (
         3,
-        "The network answered: the name aCE is in use. Choose another with --username.",
+        unproven("the name aCE is in use. Choose another with --username."),
     )
     relay.wait_for("that name is in use")
 
@@ -192,7 +193,7 @@ def test_a_room_that_is_full(house: House) -> None:
     house.bot(relay, "ace")
     code, sentence = refused(house, relay, "bea")
     assert code == 3
-    assert sentence.startswith("The network answered: the relay is full")
+    assert sentence.startswith(unproven("the relay is full"))
     relay.wait_for(": full")
     inside = house.lines(relay, "bea", "--room", "other")
     inside.wait_for("You are connected")
@@ -203,14 +204,14 @@ def test_no_more_rooms(house: House) -> None:
     house.bot(relay, "ace")
     code, sentence = refused(house, relay, "bea", "--room", "other")
     assert code == 3
-    assert sentence.startswith("The network answered: the relay is full")
+    assert sentence.startswith(unproven("the relay is full"))
 
 
 def test_no_rooms_but_the_lobby(house: House) -> None:
     relay = house.relay("--rooms", "0")
     assert refused(house, relay, "bea", "--room", "other") == (
         3,
-        "The network answered: no such room.",
+        unproven("no such room."),
     )
     inside = house.lines(relay, "bea", "--room", "Lobby")
     inside.wait_for("You are connected")
@@ -228,5 +229,5 @@ def test_throttled_after_ten_wrong_passwords(house: House) -> None:
         assert stranger.recv(12) == b"HTTP/1.1 401"
     code, sentence = refused(house, relay, "ace")
     assert code == 3
-    assert sentence.startswith("The network answered: too many wrong passwords")
+    assert sentence.startswith(unproven("too many wrong passwords"))
     relay.wait_for("throttled")

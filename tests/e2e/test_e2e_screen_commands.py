@@ -83,7 +83,7 @@ def test_verify_and_trust(house: House) -> None:
     at.ace.say("/verify nobody")
     at.ace.wait_for("Nobody here is called nobody.")
     at.ace.say("/verify bea yes")
-    at.ace.wait_for("Compare the number first: /verify bea")
+    at.ace.wait_for("Compare the safety number first: /verify bea")
     at.ace.say("/verify bea")
     at.ace.wait_for("Safety number of ace and bea:")
     assert len(re.findall(r"^\|\d\d:\d\d --      \d{5}(?: \d{5}){5}$", at.ace.drawn, re.M)) == 1 + 2
@@ -96,7 +96,7 @@ def test_verify_and_trust(house: House) -> None:
     at.ace.say("/who")
     at.ace.wait_for("+ bea  verified")
     at.ace.say("/trust bea")
-    at.ace.wait_for("The key of bea has not changed. Nothing was done.")
+    at.ace.wait_for("The identity key of bea has not changed. Nothing was done.")
 
 
 def test_find(house: House) -> None:

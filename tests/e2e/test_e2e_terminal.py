@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
+from common.member.sentences import unproven
 from tests.e2e.harness import ROOT, House, Relay, Screen
 
 CRASHING = f"""
@@ -138,7 +139,7 @@ def test_a_refusal_is_read_on_the_shell(house: House, more: tuple[str, ...]) -> 
     house.bot(relay, "Ace")
     ace = house.screen(relay, "ace", *more)
     assert ace.ended() == 3
-    ace.wait_for("The network answered: the name ace is in use.")
+    ace.wait_for(unproven("the name ace is in use."))
     check_restored(ace)
 
 

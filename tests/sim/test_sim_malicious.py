@@ -205,7 +205,7 @@ def test_a_card_substituted_at_first_contact_is_found_by_its_number(room: Room) 
     ace = At(room.world, "ace")
     substitutes(Liar(ace), forged(room, "bea"))
     joins(room, ace)
-    assert rows(ace, "New to this machine: bea (")
+    assert rows(ace, "First seen: bea (fingerprint ")
     # Until somebody says something, only the number tells.
     assert digits(ace, "bea") != digits(bea, "ace")
     assert len(digits(ace, "bea")) == len(digits(bea, "ace")) == 2
@@ -282,7 +282,7 @@ def test_a_hidden_member_breaks_the_log(room: Room) -> None:
 
     liar.tell = hide
     joins(room, col)
-    assert rows(col, "2 here: bea.")
+    assert rows(col, "2 here: col, bea.")
     bea.type("who is here?")
     room.carry()
     assert rows(col, UNAUTHENTIC.format("bea"))

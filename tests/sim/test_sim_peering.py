@@ -14,6 +14,7 @@ from common.errors import Refused
 from common.member.conversation import Phase
 from common.member.events import Said
 from common.member.peering import CLOSED, Doorkeeper, Peering, greeting
+from common.member.sentences import unproven
 from common.view.lines import Lines
 from common.view.programs import Programs
 from common.view.stdin import LineFeed
@@ -238,7 +239,7 @@ def test_a_refusal_names_file_section_and_value(*, is_plain: bool) -> None:
             at.dial()
             act(at)
             assert at.member.exit_code == 3
-            assert at.member.last_words.startswith(f"The network answered: {words}")
+            assert at.member.last_words.startswith(unproven(f"{words}", "peer"))
 
 
 def refuse(at: PeerAt, status: int) -> None:

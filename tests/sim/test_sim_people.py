@@ -22,7 +22,7 @@ from common.member.events import Trouble, Warned
 from common.member.folding import WITHIN_S
 from common.member.narrator import RENAMED_S
 from common.member.passwords import PAUSE_S, ROUND
-from common.member.sentences import SHUT_OUT, UNPINNED
+from common.member.sentences import SHUT_OUT, UNPINNED, unproven
 from common.member.trust import Grade, Pin, Standing
 from common.relay.operators import Giver
 from common.term.editor import Action, Submit
@@ -640,13 +640,12 @@ def test_a_name_that_the_relay_refuses_changes_nothing(room: Room) -> None:
         room.carry()
     assert rows(
         bea,
-        "The network answered: the name elsewhere is in use. Choose another with --username. "
-        "You stay bea.",
+        unproven("the name elsewhere is in use. Choose another with --username. You stay bea."),
     )
     relay.rules.locked.add("")
     bea.type("/nick elsewhere")
     room.carry()
-    assert rows(bea, "The network answered: the room is locked. You stay bea.")
+    assert rows(bea, unproven("the room is locked. You stay bea."))
     bea.type("still here")
     room.carry(5)
     assert ace.view.said_texts == ["still here"]
@@ -862,7 +861,7 @@ def test_a_password_that_nobody_told_is_waited_for_in_rounds(room: Room) -> None
     room.set_password("secret of others")
     bea.cut()
     room.carry(5)
-    assert len(rows(bea, "The network answered: wrong KEY or password.")) == 1
+    assert len(rows(bea, unproven("wrong KEY or password."))) == 1
     assert rows(bea, SHUT_OUT)
     assert bea.member.exit_code is None
     room.set_password("p")

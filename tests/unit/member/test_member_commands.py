@@ -247,3 +247,12 @@ def test_any_line_is_a_call_or_a_usage_error(line: str) -> None:
     if command is SAY:
         said = line[1:] if line.startswith("//") and "\n" not in line else line
         assert given == (said.strip("\n"),)
+
+
+def test_help_security_says_in_five_rows_who_can_read_what() -> None:
+    rows = help_rows("security", (), has_history=True)
+    assert len(rows) == 5
+    assert max(map(len, rows)) <= 70
+    said = " ".join(rows)
+    for word in ("relay", "/msg", "KEY and password", "First seen", "/verify", "/invite"):
+        assert word in said

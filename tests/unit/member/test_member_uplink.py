@@ -19,6 +19,7 @@ from common.errors import (
 from common.member.conversation import Conversation, Phase
 from common.member.events import Failed, Noticed
 from common.member.passwords import PAUSE_S, Passwords, Rank
+from common.member.sentences import unproven
 from common.member.trust import Pins
 from common.member.uplink import (
     NAME_S,
@@ -127,7 +128,7 @@ def test_what_is_told_while_we_wait_is_told_once() -> None:
         assert later.rows == ()
     other = closed(uplink, 401, authentic=False)[-1]
     assert isinstance(other, Wait)
-    assert other.rows == ("The network answered: wrong KEY or password.",)
+    assert other.rows == (unproven("wrong KEY or password."),)
     # Who reads need not hear of what a resume mends, nor twice of what a NOTICE has told.
     for status in (408, 412, 503):
         quiet = closed(make(was_welcomed=True), status)[-1]

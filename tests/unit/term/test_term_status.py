@@ -32,6 +32,8 @@ LATE = StatusRow("lobby", changed=("a", "b"), warning="3 messages are missing")
         (StatusRow("lobby", state="joining", notice="Hm\x1b"), 40, " lobby  Hm␛  joining", ""),
         (StatusRow("lobby", notice="Enter sends, Esc removes"), 20, " Enter sends, Esc r~", ""),
         (StatusRow("lobby", "ace", hint="/help"), 20, " lobby  /help  ace", ""),
+        (StatusRow("lobby", "ace", here=1, hint="Enter sends."), 38, " lobby  Enter sends.  ace  1 here", ""),
+        (StatusRow("lobby", "ace", here=1, hint="Enter sends."), 30, " lobby  /help  ace  1 here", ""),
         (StatusRow("lobby", "ace", hint="/help"), 17, " lobby  ace", ""),
         (StatusRow("lobby", hint="/help", notice="Hm"), 40, " lobby  Hm", ""),
         (StatusRow("a\nb\u202e"), 20, " a b<202E>", ""),
