@@ -79,7 +79,7 @@ Examples:
 """
 
 
-OPTIONS = ("mouse", "joins", "bell", "notify", "notify_words")
+OPTIONS = ("mouse", "joins", "bell", "notify", "notify_words", "theme", "clipboard")
 """What `/set` sets, as `common.view.view` knows it."""
 SHELLS = ("bash", "zsh", "fish")
 _PARAMETERS = ("ip", "port", "fernet_key", "username")

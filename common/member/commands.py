@@ -418,6 +418,12 @@ def to_unread(me: Person) -> None:
         raise UsageError("There is no unread line.")
 
 
+def more(me: Person) -> None:
+    """Show the rest of a long message."""
+    if not me.view.more():
+        raise UsageError("No message on the screen is cut.")
+
+
 def copy(me: Person, count: str, flag: str) -> None:
     """Print the last messages outside the screen; a flag: with names and times."""
     me.view.copy(int(count), with_names=bool(flag))
@@ -518,11 +524,13 @@ COMMANDS: Final = (
             ignore, _maybe_word, (_NAME,)),
     Command("/unignore", "[NAME]", "shows NAME again; alone: everybody",
             unignore, _maybe_word, (_ignored_names,), is_listed=False),
-    Command("/find", "TEXT", "goes to TEXT; /find alone repeats. /unread",
+    Command("/find", "TEXT", "goes to TEXT; alone: again. /unread. /more",
             look_for, _maybe_text, (_TEXT,), needs_history=True),
     Command("/unread", "", "goes to the unread line",
             to_unread, _nothing, needs_history=True, is_listed=False),
-    Command("/copy", "[-t] [N]", "the last N messages (-t: names). /url: URLs",
+    Command("/more", "", "shows the rest of a long message; Enter too",
+            more, _nothing, needs_history=True, is_listed=False),
+    Command("/copy", "[-t] [N]", "copies N messages (-t: names). /url: URLs",
             copy, _count, (("-t",),), needs_history=True),
     Command("/url", "", "prints the last 20 URLs",
             copy_urls, _nothing, needs_history=True, is_listed=False),
@@ -531,7 +539,7 @@ COMMANDS: Final = (
     Command("/clear", "", "forgets the history",
             clear, _nothing, needs_history=True),
     Command("/set", "[NAME [VALUE]]", "shows or changes a setting",
-            set_, _setting, (tuple(MEANINGS), ("on", "off", "all"))),
+            set_, _setting, (tuple(MEANINGS), ("on", "off", "all", "default", "plain"))),
     Command("/forget", "", "removes what is kept of this relay: name, KEY, pins",
             forget, _nothing, is_whole=True, is_listed=False),
     Command("/resend", "", "says again what was not sent. /drop drops it",

@@ -26,6 +26,7 @@ from common.member.folding import Folding
 from common.member.policy import Policy
 from common.member.trust import Standing
 from common.member.uplink import Uplink
+from common.term.text import clean, displayed, width
 from common.view.view import Message, Presence, Summary, View
 from common.wire.records import MemberId, Reason
 
@@ -89,6 +90,7 @@ class Narrator:
         self._look_alikes: set[MemberId] = set()
         self._return: tuple[float, float] | None = None
         self._hint = ""
+        self._name_cells = 0
         self._last_status: Summary | None = None
 
     @property
@@ -139,6 +141,8 @@ class Narrator:
         else:
             self._policy.joined(event, conversation, self._uplink.address)
         self._hint = sentences.HINT
+        here = [conversation.username, *(peer.name for peer in event.others)]
+        self._name_cells = max(map(_cells, here))
         self._look_alikes.clear()
         for peer in event.others:
             self._compare_name(peer)
@@ -152,6 +156,7 @@ class Narrator:
         """Tell that somebody joined; False if it is one who was here under another name."""
         peer, here = event.peer, self._conversation.members
         self.heard_s[peer.number] = self._clock()
+        self._name_cells = max(self._name_cells, _cells(peer.name))
         gone = self._leaving.get(peer.card.identity)
         is_renamed = gone is not None and gone.presence.name != peer.name
         sentence = sentences.came(event, here)
@@ -334,6 +339,7 @@ class Narrator:
             changed,
             self._hint,
             is_away,
+            self._name_cells,
         )
         if status != self._last_status:
             self._last_status = status
@@ -352,3 +358,8 @@ class Narrator:
                 return f"offline, retry in {max(0, round(retry_at_s - now))} s"
             case Phase.OFFLINE:
                 return "connecting"
+
+
+def _cells(name: str) -> int:
+    """Return how wide a name is drawn."""
+    return width(displayed(clean(name, multiline=False)))

@@ -111,7 +111,7 @@ def first_rows(joined: Joined, conversation: Conversation) -> list[str]:
     rows.append(f"{len(here)} here: {_listed(here)}.")
     new = [f"{peer.name} (fingerprint {short_fingerprint(peer)})" for peer in others if peer.is_new]
     if new:
-        rows.append(f"First seen: {_listed(new)}. /verify NAME compares.")
+        rows.append(f"First seen: {_listed(new)}. Compare with /verify NAME.")
     return [*rows, "Earlier messages are not shown to newcomers."]
 
 

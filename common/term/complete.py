@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum, auto
 from typing import NamedTuple
 
@@ -52,6 +52,18 @@ def complete(text: str, cursor: int, sources: Sources) -> Completion:
             return _matching(start, word, sources.names, " ")
         case words:
             return _matching(start, word, words, " ")
+
+
+def addressee(text: str, sources: Callable[[], Sources]) -> str:
+    """Return to whom alone a text goes, as it is typed; "" if to nobody or everybody."""
+    command, _, rest = text.partition(" ")
+    name, has_end, _ = rest.lstrip(" ").partition(" ")
+    if not (has_end and command.startswith("/")):
+        return ""
+    commands = sources().commands
+    near = [command] if command in commands else [c for c in commands if c.startswith(command)]
+    is_private = len(near) == 1 and tuple(commands[near[0]]) == (Argument.NAME, Argument.TEXT)
+    return name if is_private else ""
 
 
 def _argument(before: str, sources: Sources) -> Argument | Sequence[str]:

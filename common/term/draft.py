@@ -13,6 +13,7 @@ from common.term.text import boundary, clean, cut, displayed, fitting, next_grap
 
 DRAFT_BYTES = 65536  # UX.md 2
 _UNDO_STEPS = 100
+_REPLIES = ("/r", "/re", "/reply")
 
 
 class _Edit(NamedTuple):
@@ -78,11 +79,13 @@ class Draft:
 
     def address(self, sources: Callable[[], Sources]) -> None:
         """Let a typed `/r ` show whom it answers, before anything is said to them."""
-        if self.text.startswith("/r ") and self.cursor > 2 and not self.is_pasted:
+        word, blank, _ = self.text.partition(" ")
+        is_reply = word in _REPLIES and blank
+        if is_reply and self.cursor > len(word) and not self.is_pasted:
             name = clean(sources().reply_to, multiline=False)
             if name:
                 behind = len(self.text) - self.cursor
-                self.put(0, 2, f"/msg {name}")
+                self.put(0, len(word), f"/msg {name}")
                 self.cursor = len(self.text) - behind
 
     def undo(self) -> None:

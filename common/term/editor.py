@@ -8,7 +8,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import NamedTuple
 
-from common.term.complete import Completion, Sources, complete
+from common.term.complete import Completion, Sources, addressee, complete
 from common.term.draft import DRAFT_BYTES, Draft, Layout, Rows, is_wordly
 from common.term.keys import Focus, Key, KeyEvent, Paste, Typed, Wheel
 from common.term.text import boundary, clean, cut, displayed, next_grapheme
@@ -189,6 +189,11 @@ class Editor:
         """An index into the draft, between two graphemes."""
         return self._draft.cursor
 
+    @property
+    def to(self) -> str:
+        """To whom alone the draft goes; "" if to nobody or everybody."""
+        return "" if self._draft.is_pasted else addressee(self.text, self._sources)
+
     def apply(self, event: KeyEvent) -> Outcome | None:
         """Carry out an event, and return what it asks of others."""
         if isinstance(event, Wheel):
@@ -223,7 +228,9 @@ class Editor:
     def layout(self, columns: int, max_rows: int) -> Layout:
         """Return the rows of the input, with their prompt, and where the cursor is."""
         if self._search is None:
-            return self._draft.layout(_PROMPT, columns, max_rows)
+            to = clean(self.to, multiline=False)
+            prompt = f"to {displayed(to)} {_PROMPT}" if to else _PROMPT
+            return self._draft.layout(prompt, columns, max_rows)
         query = cut(displayed(self._search.query), max(1, columns // 3 - 12))
         prompt = f'{"no match" if self._search.is_failed else "search"} "{query}": '
         shown, at = self._found(self._search)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from enum import Enum, auto
 from time import struct_time
 from typing import NamedTuple
@@ -17,13 +17,16 @@ _TIME_CELLS = 5
 _NAME_CELLS = 12
 _NOTICE_CELLS = _TIME_CELLS + 5  # time, gap, `--`, gap of two
 _NARROW_INDENT = 3
-_MOST_ROWS, _SHOWN_ROWS = 20, 18
+_MOST_ROWS, SHOWN_ROWS = 20, 18
 
-# Red, green and so on, by their ANSI numbers: never one that may be the background.
-_COLOURS = (1, 2, 3, 4, 5, 6)
+# Of names. Red, green and so on, by their ANSI numbers: never one that may be the background.
+_COLOURS = (1, 2, 3, 4, 6)
 # Of the 256: each at least 4:1 on black and on white.
-_COLOURS_OF_256 = (131, 130, 64, 28, 30, 31, 27, 62, 99, 133, 163, 161)
-_RED = 1
+_COLOURS_OF_256 = (131, 130, 64, 28, 30, 31, 27, 62, 99)
+_RED, _GREEN, _CYAN, _YELLOW = (1, 1), (2, 28), (6, 30), (3, 130)
+"""Of 8 colours, and of 256."""
+_PRIVATE = (5, 163)
+"""No name has it, or one near it: a private line is told from a public one by it."""
 
 _DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 _MONTHS = (
@@ -76,19 +79,29 @@ class EntryKind(Enum):
     SAY = auto()
     ACTION = auto()
     NOTICE = auto()
+    # Who comes and goes.
+    PRESENCE = auto()
+    # What a command yielded, or came to nothing for: it was asked for, and is as loud as speech.
+    ANSWER = auto()
     WARNING = auto()
     # Nothing but the text: what is to be copied, such as a KEY.
     BARE = auto()
 
 
 class Mark(Enum):
-    """What stands in the mark cell of a message."""
+    """What a message is, by what stands in its mark cell: the first character."""
 
     NONE = " "
     VERIFIED = "+"
     LOOK_ALIKE = "?"
     MENTION = "@"
     DIRECT = ">"
+    LOOK_ALIKE_DIRECT = "?>"
+
+    @property
+    def is_private(self) -> bool:
+        """Whether one alone was meant to read it."""
+        return self in (Mark.DIRECT, Mark.LOOK_ALIKE_DIRECT)
 
 
 class Who(NamedTuple):
@@ -120,24 +133,42 @@ class Entry:
 class Look(NamedTuple):
     """What the drawing of an entry depends on besides itself.
 
-    colours: 0, 8 or 256. found: what to mark, is_current: as the match jumped to.
+    colours: 0, 8 or 256. found: what to mark, is_current: as the match jumped to. name_cells: how
+    wide the column of names is, at most. is_open: whether a long message is shown whole.
     """
 
     columns: int
     colours: int
     found: re.Pattern[str] | None = None
     is_current: bool = False
+    name_cells: int = _NAME_CELLS
+    is_open: bool = False
 
 
-def colour(identity: bytes, colours: int) -> int | None:
-    """Return the ANSI number of a person's colour; None if the terminal has none (UX.md 5)."""
+def colour(identity: bytes, colours: int, taken: Collection[int] = ()) -> int | None:
+    """Return the ANSI number of a person's colour; None if the terminal has none (UX.md 5).
+
+    taken: what others have: the next that is free, if there is one.
+    """
     if colours < 8:
         return None
     # Here, since no first frame shows anybody and a library stands behind it.
     import hashlib
 
     choice = _COLOURS_OF_256 if colours >= 256 else _COLOURS
-    return choice[int.from_bytes(hashlib.sha256(identity).digest()[:4]) % len(choice)]
+    at = int.from_bytes(hashlib.sha256(identity).digest()[:4]) % len(choice)
+    free = (each for each in (*choice[at:], *choice[:at]) if each not in taken)
+    return next(free, choice[at])
+
+
+def private(colours: int) -> Style:
+    """Return how what is for one alone is drawn, and what is being written to them."""
+    return _coloured(_PRIVATE, colours)
+
+
+def _coloured(pair: tuple[int, int], colours: int, below: Style = PLAIN) -> Style:
+    """Return a style in a colour of 8 or of 256, if there are as many."""
+    return below._replace(colour=pair[colours >= 256]) if colours >= 8 else below
 
 
 def wrap(text: str, cells: int, first_cells: int | None = None) -> list[tuple[int, int]]:
@@ -185,15 +216,15 @@ def message(entry: Entry, time: struct_time, look: Look, tail: str = "") -> list
     tail_cells = len(tail) + 1 if tail else 0
     first_cells = look.columns - sum(width(span.text) for span in head) - tail_cells
     spans = wrap(body, look.columns - indent - tail_cells, first_cells)
-    shown = spans if len(spans) <= _MOST_ROWS else spans[:_SHOWN_ROWS]
+    shown = spans if look.is_open or len(spans) <= _MOST_ROWS else spans[:SHOWN_ROWS]
     margin: Row = (Span(" " * indent),) if indent else ()
     rows = [
         (*(margin if row else head), *_styled(body, start, end, ranges))
         for row, (start, end) in enumerate(shown)
     ]
     if more := len(spans) - len(shown):
-        note = cut(f"({more} more rows: /copy)", look.columns - indent)
-        rows.append((*margin, Span(note)))
+        note = cut(f"({more} more rows: Enter or /more)", look.columns - indent)
+        rows.append((*margin, Span(note, DIM)))
     if tail:
         rows = [tuple(Span(each.text, DIM.over(each.style)) for each in row) for row in rows]
         gap = look.columns - len(tail) - sum(width(span.text) for span in rows[-1])
@@ -201,21 +232,25 @@ def message(entry: Entry, time: struct_time, look: Look, tail: str = "") -> list
     return rows
 
 
+def is_cut(entry: Entry, time: struct_time, look: Look) -> bool:
+    """Say whether not all rows of an entry are drawn."""
+    return len(message(entry, time, look)) < len(message(entry, time, look._replace(is_open=True)))
+
+
 def _head(entry: Entry, time: struct_time, look: Look) -> tuple[Row, str, int]:
     """Return what stands before the text, what of the name is wrapped with it, and its indent."""
     is_wide = look.columns >= WIDE_COLUMNS
     clock = (Span(f"{time.tm_hour:02}:{time.tm_min:02} "),) if is_wide else ()
-    name_cells = min(_NAME_CELLS, look.columns // 6) if is_wide else _NAME_CELLS
+    most = min(_NAME_CELLS, look.columns // 6)
+    name_cells = min(look.name_cells, most) if is_wide else _NAME_CELLS
     indent = _TIME_CELLS + 3 + name_cells + 2 if is_wide else _NARROW_INDENT
     name = cut(entry.who.name, name_cells)
-    is_loud = entry.mark in (Mark.MENTION, Mark.DIRECT, Mark.LOOK_ALIKE)
-    mark = Span(entry.mark.value, BOLD if is_loud else PLAIN)
+    mark = Span(entry.mark.value[0], _mark_style(entry.mark, look.colours))
     match entry.kind:
         case EntryKind.BARE:
             return (), "", 0
-        case EntryKind.NOTICE | EntryKind.WARNING:
-            is_warning = entry.kind is EntryKind.WARNING
-            sign = Span("!!", _warning(look)) if is_warning else Span("--", DIM)
+        case EntryKind.NOTICE | EntryKind.PRESENCE | EntryKind.ANSWER | EntryKind.WARNING:
+            sign = _sign(entry.kind, look.colours)
             if is_wide:
                 return (*clock, sign, Span("  ")), "", _NOTICE_CELLS
             return (sign, Span(" ")), "", _NARROW_INDENT
@@ -230,8 +265,35 @@ def _head(entry: Entry, time: struct_time, look: Look) -> tuple[Row, str, int]:
             return (mark,), f"{name}: ", indent
 
 
-def _warning(look: Look) -> Style:
-    return Style(bold=True, colour=_RED if look.colours else None)
+def _sign(kind: EntryKind, colours: int) -> Span:
+    """Return what stands before what is no message: quiet, but for a warning."""
+    match kind:
+        case EntryKind.WARNING:
+            return Span("!!", _warning(colours))
+        case EntryKind.PRESENCE:
+            return Span("--", _coloured(_GREEN, colours, DIM))
+        case EntryKind.ANSWER:
+            return Span("--", _coloured(_CYAN, colours))
+        case _:
+            return Span("--", _coloured(_CYAN, colours, DIM))
+
+
+def _mark_style(mark: Mark, colours: int) -> Style:
+    match mark:
+        case Mark.DIRECT:
+            return BOLD.over(private(colours))
+        case Mark.MENTION:
+            return _coloured(_YELLOW, colours, BOLD)
+        case Mark.LOOK_ALIKE | Mark.LOOK_ALIKE_DIRECT:
+            return _warning(colours)
+        case Mark.VERIFIED:
+            return _coloured(_GREEN, colours)
+        case Mark.NONE:
+            return PLAIN
+
+
+def _warning(colours: int) -> Style:
+    return _coloured(_RED, colours, BOLD)
 
 
 def _ranges(entry: Entry, body: str, begin: int, look: Look) -> list[tuple[int, int, Style]]:
@@ -240,7 +302,11 @@ def _ranges(entry: Entry, body: str, begin: int, look: Look) -> list[tuple[int, 
     if begin:
         ranges.append((0, len(body[:begin].rstrip(": ")), entry.who.style))
     if entry.kind is EntryKind.WARNING:
-        ranges.append((0, len(body), _warning(look)))
+        ranges.append((0, len(body), _warning(look.colours)))
+    if entry.kind in (EntryKind.NOTICE, EntryKind.PRESENCE):
+        ranges.append((0, len(body), DIM))
+    if entry.mark.is_private:
+        ranges.append((begin, len(body), private(look.colours)))
     if look.found:
         style = _FOUND_NOW if look.is_current else _FOUND
         ranges += [(*match.span(), style) for match in look.found.finditer(body, begin)]

@@ -13,6 +13,7 @@ from common.term.rows import (
     BOLD,
     LEAST_COLUMNS,
     NOBODY,
+    SHOWN_ROWS,
     Entry,
     EntryKind,
     Look,
@@ -23,10 +24,11 @@ from common.term.rows import (
     Who,
     colour,
     day_line,
+    is_cut,
     message,
     unread_line,
 )
-from common.term.text import clean, cut, displayed, urls
+from common.term.text import clean, cut, displayed, urls, width
 
 _KEPT = 100_000
 # Dropped at once, so that it is seldom; put off while one of them is on the screen, but not longer
@@ -101,6 +103,9 @@ class Scrollback:
         self._first = 0
         self._dropped = 0
         self._people: dict[tuple[str, bytes, bool], Who] = {}
+        self._taken: dict[bytes, int] = {}  # colours, by identity
+        self._name_cells = self._here_cells = 0
+        self._open: set[int] = set()
         self._pending: list[_Pending] = []
         self._comings: dict[tuple[str, bytes], _Coming] = {}
         self._mentions: deque[int] = deque(maxlen=_MENTIONS)
@@ -197,6 +202,8 @@ class Scrollback:
         self._comings.clear()
         self._mentions.clear()
         self._dropped = 0
+        self._open.clear()
+        self._name_cells = self._here_cells
         self._unread = self._found = self._mention = None
         self.newest()
 
@@ -216,21 +223,45 @@ class Scrollback:
             minute = self._entries[-1].minute
         # What is no message is one row: in others, words of its author's could pass for ours.
         text = clean(line.text, multiline=line.kind in _SAID)
-        return Entry(minute, self._who(line), line.kind, line.mark, text)
+        who = self._who(line) if line.kind in _SAID else NOBODY
+        return Entry(minute, who, line.kind, line.mark, text)
 
     def _who(self, line: Shown) -> Who:
-        if not line.name:
-            return NOBODY
         key = (line.name, line.identity, line.is_own)
         who = self._people.get(key)
         if who is None:
             if len(self._people) >= _PEOPLE:
                 self._people.clear()
-            own = colour(line.identity, self._colours)
-            style = BOLD if line.is_own else Style(colour=own)
+                self._taken.clear()
+            style = BOLD if line.is_own else Style(colour=self._colour(line.identity))
             who = Who(displayed(clean(line.name, multiline=False)), style)
             self._people[key] = who
+        self._widen(width(who.name))
         return who
+
+    def _colour(self, identity: bytes) -> int | None:
+        """Return a person's colour, which nobody else here who spoke has, if there are enough."""
+        if identity not in self._taken:
+            chosen = colour(identity, self._colours, self._taken.values())
+            if chosen is None:
+                return None
+            self._taken[identity] = chosen
+        return self._taken[identity]
+
+    def gone(self, name: str, identity: bytes) -> None:
+        """Take note that a person left: their colour is free."""
+        self._taken.pop(identity, None)
+        self._people.pop((name, identity, False), None)
+
+    def make_room(self, name_cells: int) -> None:
+        """Give names so much room, as those here need: never less than what was drawn with."""
+        self._here_cells = name_cells
+        self._widen(name_cells)
+
+    def _widen(self, name_cells: int) -> None:
+        if name_cells > self._name_cells:
+            self._name_cells = name_cells
+            self._cache.clear()
 
     def _drop(self) -> None:
         """Drop the oldest entries: a tenth, and none that is on the screen unless there must."""
@@ -240,6 +271,7 @@ class Scrollback:
         del self._entries[:count]
         self._first += count
         self._dropped += count
+        self._open = {number for number in self._open if number >= self._first}
         while self._mentions and self._mentions[0] < self._first:
             self._mentions.popleft()
         if self._anchor and self._anchor.number < self._first:
@@ -273,7 +305,7 @@ class Scrollback:
         if not self.is_following:
             self.new_below += 1
         if self.is_absent(now):
-            self.mentions += mark in (Mark.MENTION, Mark.DIRECT)
+            self.mentions += mark is Mark.MENTION or mark.is_private
             if self._unread is None or self._is_unread_over:
                 self._unread, self._is_unread_over = number, False
 
@@ -321,6 +353,25 @@ class Scrollback:
         self._mention = older[-1] if older else self._mentions[-1]
         self._show(self._mention, self._rows // 2)
         return True
+
+    def unfold(self) -> bool:
+        """Show the lowest message that is cut whole, where it is; False if none is seen."""
+        rows_below = 0
+        for number, drawn in self._upward(self._bottom):
+            place = number - self._first
+            if number not in self._open and place < len(self._entries):
+                entry = self._entries[place]
+                if is_cut(entry, self._time(entry), self._look(number)):
+                    self._open.add(number)
+                    self._cache.pop(number, None)
+                    below = len(self._drawn(number)) - len(self._above(number)) - SHOWN_ROWS - 1
+                    self._anchor = self._held(self._moved(_Anchor(number, below), -rows_below))
+                    self._follow_at_bottom()
+                    return True
+            rows_below += len(drawn)
+            if rows_below >= self._rows:
+                break
+        return False
 
     def find(self, query: str) -> bool:
         """Mark all entries that hold a text and go to the newest; False if there is none.
@@ -444,18 +495,25 @@ class Scrollback:
         if place >= len(self._entries):
             pending = self._pending[place - len(self._entries)]
             tail = "waiting" if pending.is_waiting else "..."
-            time, look = self._time(pending.entry), Look(self._columns, self._colours)
-            return self._above(number) + message(pending.entry, time, look, tail)
+            time = self._time(pending.entry)
+            return self._above(number) + message(pending.entry, time, self._look(), tail)
         rows = self._cache.get(number)
         if rows is None:
             entry = self._entries[place]
-            is_current = number == self._found
-            look = Look(self._columns, self._colours, self._pattern, is_current)
-            rows = message(entry, self._time(entry), look)
+            rows = message(entry, self._time(entry), self._look(number))
             if len(self._cache) >= _CACHED:
                 del self._cache[next(iter(self._cache))]
             self._cache[number] = rows
         return self._above(number) + rows
+
+    def _look(self, number: int | None = None) -> Look:
+        """Return how an entry is drawn; None: one that waits for its echo."""
+        look = Look(self._columns, self._colours, name_cells=self._name_cells)
+        if number is None:
+            return look
+        return look._replace(
+            found=self._pattern, is_current=number == self._found, is_open=number in self._open
+        )
 
     def _above(self, number: int) -> list[Row]:
         """Return the lines above an entry that are no entries."""

@@ -25,7 +25,7 @@ from common.term import attention, text
 from common.term.editor import Action, Editor, Scroll, Submit
 from common.term.keys import Focus, Key, KeyEvent, Keys, Typed, Wheel
 from common.term.prompt import Prompt
-from common.term.rows import LEAST_COLUMNS, EntryKind, Mark, Row, Span, Style
+from common.term.rows import LEAST_COLUMNS, PLAIN, EntryKind, Mark, Row, Span, Style, private
 from common.term.scrollback import Scrollback, Shown
 from common.term.status import StatusRow, status_row
 from common.view.output import Output, own_terminal, stop_process
@@ -110,7 +110,7 @@ class Screen(View):
         self._told = -1, ""
         self._title = ""
         self._has_mouse = False
-        self._colours = 0
+        self._colours = self._all_colours = 0
         self._attributes: dict[Style, int] = {}
         self._pairs: dict[int, int] = {}
         self._is_input_dirty = self._is_history_dirty = True
@@ -166,7 +166,9 @@ class Screen(View):
             curses.use_default_colors()
         except curses.error:
             return
-        self._colours = 256 if curses.COLORS >= 256 else 8 if curses.COLORS >= 8 else 0
+        self._all_colours = self._colours = (
+            256 if curses.COLORS >= 256 else 8 if curses.COLORS >= 8 else 0
+        )
 
     def _enter_modes(self) -> None:
         self._output.put(_WHEEL_ON + _MODES_ON + (_MOUSE_ON if self._has_mouse else b""))
@@ -232,8 +234,14 @@ class Screen(View):
     # --- Away from the screen.
 
     def copy(self, count: int, *, with_names: bool) -> None:
-        """Print the last messages where the terminal can select them, until Enter."""
-        self._print(self._history.copy(count, with_names=with_names))
+        """Print the last messages where the terminal can select them, until Enter.
+
+        They are put into its clipboard too.
+        """
+        rows = self._history.copy(count, with_names=with_names)
+        self._print(rows)
+        if self.options.clipboard == "on":
+            self._output.put(attention.clipboard("\n".join(rows), os.environ))
 
     def copy_urls(self) -> None:
         """Print the last URLs where the terminal can select them, until Enter."""
@@ -393,6 +401,11 @@ class Screen(View):
                 history.find_next(-1)
             case Action.REPAINT:
                 self.resized()
+            case Action.ENTER:
+                # It may ask the relay for something too.
+                if history.unfold():
+                    self._touch()
+                return [outcome]
             case _:
                 return [outcome]
         self._touch()
@@ -408,6 +421,11 @@ class Screen(View):
         self._touch()
         return self._history.to_unread()
 
+    def more(self) -> bool:
+        """Show a long message whole, where it is; False if none is cut."""
+        self._touch()
+        return self._history.unfold()
+
     def clear(self) -> None:
         """Forget the history."""
         self._history.clear()
@@ -419,7 +437,12 @@ class Screen(View):
         self._is_input_dirty = True
 
     def apply_options(self) -> None:
-        """Turn the mouse on or off."""
+        """Turn the mouse, and colours, on or off."""
+        colours = 0 if self.options.theme == "plain" else self._all_colours
+        if colours != self._colours:
+            self._colours = colours
+            self._attributes.clear()
+            self._touch()
         if self._has_mouse is not (self.options.mouse == "on"):
             self._has_mouse = not self._has_mouse
             self._output.put(_MOUSE_ON if self._has_mouse else _MOUSE_OFF)
@@ -441,7 +464,7 @@ class Screen(View):
         """Choose the one mark of a message: what must not be missed comes first."""
         name, words = self._status.name, self.options.notify_words
         if message.is_look_alike:
-            return Mark.LOOK_ALIKE
+            return Mark.LOOK_ALIKE_DIRECT if message.is_direct else Mark.LOOK_ALIKE
         if message.is_direct:
             return Mark.DIRECT
         if not message.is_own and attention.mentions(message.text, name, words):
@@ -452,7 +475,7 @@ class Screen(View):
         """Call a person who looks elsewhere: never with the text (UX.md 6)."""
         if self._is_focused:
             return
-        is_for_us = mark in (Mark.MENTION, Mark.DIRECT)
+        is_for_us = mark is Mark.MENTION or mark.is_private
         options = self.options
         if is_for_us:
             self.on_call(message.name, self._now)
@@ -461,7 +484,8 @@ class Screen(View):
         ):
             self._output.put(b"\a")
         if options.notify == "all" or (options.notify == "on" and is_for_us):
-            what = {Mark.MENTION: "mentioned you", Mark.DIRECT: "wrote to you"}.get(mark, "wrote")
+            what = "mentioned you" if mark is Mark.MENTION else "wrote"
+            what = "wrote to you" if mark.is_private else what
             if self._call.may_ring(self._now):
                 call = f"{self._status.room}: {message.name} {what}"
                 self._output.put(attention.notice(self._drawable(call), os.environ))
@@ -492,13 +516,13 @@ class Screen(View):
         """
         row, last = self._told
         if content != last or not self._history.is_newest(row):
-            self._told = self.notice(content, at_ms), content
+            self._told = self._push(Shown(at_ms, content, EntryKind.ANSWER)), content
         self._editor.notice = content
 
     def answer(self, rows: list[str], at_ms: int) -> None:
         """Show what a command yielded, and go there."""
         for row in rows:
-            self.notice(row, at_ms)
+            self._push(Shown(at_ms, row, EntryKind.ANSWER))
         self._history.newest()
         self._touch()
 
@@ -521,14 +545,18 @@ class Screen(View):
 
     def moved(self, change: Presence) -> None:
         """Show that somebody came or left, folded with what they did a moment ago."""
+        if not change.is_coming:
+            self._history.gone(change.name, change.identity)
         if self.options.joins == "on":
-            line = Shown(change.at_ms, change.text, EntryKind.NOTICE, change.name, change.identity)
+            kind = EntryKind.PRESENCE
+            line = Shown(change.at_ms, change.text, kind, change.name, change.identity)
             self._history.presence(change.is_coming, line, self._now, here=change.here)
             self._is_history_dirty = True
 
     def status(self, told: Summary) -> None:
         """Show where we stand."""
         self._status = told
+        self._history.make_room(told.name_cells)
         self._is_input_dirty = True
 
     # --- Drawing.
@@ -562,8 +590,10 @@ class Screen(View):
         if history_rows >= 0:
             telling = status_row(self._telling(now), columns) if columns >= STATUS_COLUMNS else ()
             self._draw_row(window, history_rows, telling)
+        is_private = source is self._editor and self._editor.to
+        style = private(self._colours) if is_private else PLAIN
         for y, content in enumerate(layout.rows, history_rows + 1):
-            self._draw_row(window, y, (Span(content),))
+            self._draw_row(window, y, (Span(content, style),))
         self._is_input_dirty = False
         with contextlib.suppress(curses.error):
             window.move(history_rows + 1 + layout.row, min(layout.cell, columns - 1))

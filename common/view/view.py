@@ -60,6 +60,7 @@ class Summary(NamedTuple):
         changed: names whose identity key has changed.
         hint: shown while there is nothing better to say.
         is_away: whether we said so.
+        name_cells: how wide the widest name here is.
     """
 
     room: str
@@ -70,6 +71,7 @@ class Summary(NamedTuple):
     changed: tuple[str, ...]
     hint: str = ""
     is_away: bool = False
+    name_cells: int = 0
 
 
 class Options:
@@ -81,6 +83,8 @@ class Options:
         self.bell = "on"
         self.notify = "off"
         self.notify_words = ""
+        self.theme = "default"
+        self.clipboard = "on"
 
 
 VALUES = {
@@ -88,6 +92,8 @@ VALUES = {
     "joins": ("on", "off"),
     "bell": ("on", "off", "all"),
     "notify": ("on", "off", "all"),
+    "theme": ("default", "plain"),
+    "clipboard": ("on", "off"),
 }
 MEANINGS = {
     "mouse": "on: the wheel scrolls in any terminal, which then selects with Shift",
@@ -95,6 +101,8 @@ MEANINGS = {
     "bell": "rings for mentions and direct messages; all: for every message",
     "notify": "desktop notices for the same, without the text",
     "notify_words": "words that count as a mention, besides your name",
+    "theme": "default: the terminal's own colours; plain: none",
+    "clipboard": "on: what /copy prints is in the clipboard too, by OSC 52",
 }
 
 
@@ -245,12 +253,16 @@ class View:
         """Mark a text and go to it, or repeat that for ""; False if it is not there.
 
         Raises:
-            UsageError: if this view has no history; so do the next five.
+            UsageError: if this view has no history; so do the next six.
         """
         raise UsageError(self.no_history)
 
     def to_unread(self) -> bool:
         """Go to the unread line; False if there is none."""
+        raise UsageError(self.no_history)
+
+    def more(self) -> bool:
+        """Show a long message whole, where it is; False if none is cut."""
         raise UsageError(self.no_history)
 
     def clear(self) -> None:

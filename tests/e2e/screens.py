@@ -15,6 +15,7 @@ HOME, END = b"\x1b[H", b"\x1b[F"
 PGUP, PGDN = b"\x1b[5~", b"\x1b[6~"
 ALT_UP, ALT_DOWN = b"\x1b[1;3A", b"\x1b[1;3B"
 PASTE_BEGINS, PASTE_ENDS = b"\x1b[200~", b"\x1b[201~"
+CLIPBOARD = rb"\x1b\]52;c;([A-Za-z0-9+/=]+)\x1b\\"
 FOCUS_IN, FOCUS_OUT = b"\x1b[I", b"\x1b[O"
 
 

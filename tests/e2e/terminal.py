@@ -67,6 +67,16 @@ class _Cells(pyte.Screen):
         if not private:  # that is the restoring of a mode
             super().set_margins(top, bottom)
 
+    def select_graphic_rendition(self, *attrs: int, **kwargs: object) -> None:
+        """Keep dim, which pyte has not, as blinking, which nothing of ours does."""
+        super().select_graphic_rendition(*attrs, **kwargs)
+        codes = iter(attrs or (0,))
+        for code in codes:
+            if code in (38, 48) and next(codes, 0) == 5:
+                next(codes, 0)  # a colour, whatever number it has
+            elif code in (0, 2, 22):
+                self.cursor.attrs = self.cursor.attrs._replace(blink=code == 2)
+
     def repeat(self, count: int = 1) -> None:
         self.draw(self._last * (count or 1))
 

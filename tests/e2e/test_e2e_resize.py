@@ -98,7 +98,7 @@ def test_wide_characters_stand_where_they_belong(house: House) -> None:
         bot.say(said + end)
         ace.wait_for(end)
         row = next(at for at, drawn in enumerate(ace.display) if drawn.endswith(end))
-        start = len("14:01            bea  ")
+        start = len("14:01   bea  ")
         assert ace.terminal.cell(row, start) == unicodedata.normalize("NFC", shown)[0]
         drawn = [ace.terminal.cell(row, start + cells + at) for at in range(len(end) + 1)]
         assert "".join(drawn) == f"{end} "

@@ -111,7 +111,7 @@ def test_mentions(house: House) -> None:
         assert row[6] == mark, row
     at.ace.say("ace is my deploy")
     at.heard("ace is my deploy")
-    at.ace.wait_for("         ace  ace is my deploy")
+    at.ace.wait_for("  ace  ace is my deploy")
     # Focused: no bell, and nothing in the title.
     assert not taken(at.ace, BELL)
     assert set(taken_titles(at)) == {b"lobby"}

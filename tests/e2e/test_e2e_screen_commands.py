@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import re
 
 from tests.e2e.harness import House
-from tests.e2e.screens import ESC, PASTE_BEGINS, PASTE_ENDS, PGUP, UP, Table, seat
+from tests.e2e.screens import (
+    CLIPBOARD,
+    ESC,
+    PASTE_BEGINS,
+    PASTE_ENDS,
+    PGUP,
+    UP,
+    Table,
+    seat,
+    taken,
+)
 
 
 def away(at: Table, count: int = 1) -> str:
@@ -92,7 +103,7 @@ def test_verify_and_trust(house: House) -> None:
     at.ace.say("/verify bea yes")
     at.ace.wait_for("bea is verified.")
     at.bea.say("now I am")
-    at.ace.wait_for("+          bea  now I am")
+    at.ace.wait_for("+ bea  now I am")
     at.ace.say("/who")
     at.ace.wait_for("+ bea  verified")
     at.ace.say("/trust bea")
@@ -128,6 +139,9 @@ def test_copy(house: House) -> None:
     printed = away(at)
     # As it was said: not wrapped, joiners and all, without name and time.
     assert f"{long}\ntwo\nrows of 👩\u200d👧\n-- Enter returns." in printed
+    at.house.until(lambda: re.search(CLIPBOARD, at.ace.raw))
+    (copied,) = taken(at.ace, CLIPBOARD)
+    assert base64.b64decode(copied).decode() == f"{long}\ntwo\nrows of 👩\u200d👧"
     at.ace.terminal.raw[:] = at.ace.raw.replace("\u200d".encode(), b"")
     at.bea.say("meanwhile")
     at.ace.type("typed into nothing")
@@ -137,9 +151,12 @@ def test_copy(house: House) -> None:
     at.ace.say("/copy -t 1")
     assert re.search(r"\n?\d\d:\d\d bea: meanwhile\n-- Enter", away(at, 2))
     returned(at, b"\x03")
+    at.ace.say("/set clipboard off")
+    at.ace.wait_for("clipboard = off")
     at.ace.say("/url")
     assert "https://example.org/a?b=c\n-- Enter" in away(at, 3)
     returned(at)
+    assert len(taken(at.ace, CLIPBOARD)) == 1
     at.ace.say("/copy x")
     at.ace.wait_for("Usage: /copy [-t] [N]")
     at.ace.say("/clear")

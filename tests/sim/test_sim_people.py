@@ -159,7 +159,7 @@ def test_a_direct_message_is_shown_to_one(room: Room) -> None:
         ("/msg " + MARKER, "Usage: /msg NAME TEXT"),
         (f"/MSG bea {MARKER}", "No command of that name. Near: /msg."),
         (f"/MSG bea {MARKER}\nmore", "No command of that name. Near: /msg."),
-        (f"/m bea {MARKER}\nmore", "/m could be /msg or /me."),
+        (f"/m bea {MARKER}\nmore", "/m could be /msg or /me"),
         (f"/w nobody {MARKER}", "Nobody here is called nobody. Nothing was sent."),
         (f" /w bea {MARKER}", "begins what is typed, on one row. Nothing was sent."),
         (f"/W bea {MARKER}", "/help lists them."),

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import re
+
 import pytest
 
+from common.term import attention
 from common.term.attention import Alarm, mentions, notice, title
 
 
@@ -106,3 +110,19 @@ def test_a_notice_is_one_sequence_that_holds_no_other(
 
 def test_title() -> None:
     assert title("(2) lob\x07by\r") == "\x1b]2;(2) lob␇by \x1b\\".encode()
+
+
+@pytest.mark.parametrize("text", ["hello", "two\nrows", "日本 👍", "x" * attention.CLIPBOARD_BYTES])
+def test_the_clipboard_gets_the_text_and_nothing_that_acts(text: str) -> None:
+    sent = attention.clipboard(text, {"TERM": "xterm-256color"})
+    found = re.fullmatch(rb"\x1b\]52;c;([A-Za-z0-9+/=]+)\x1b\\", sent)
+    assert found is not None
+    assert base64.b64decode(found[1]).decode() == text
+
+
+@pytest.mark.parametrize(
+    ("text", "term"),
+    [("", "xterm"), ("x" * 80_000, "xterm"), ("hello", "linux"), ("hi", "linux-16color")],
+)
+def test_no_clipboard(text: str, term: str) -> None:
+    assert attention.clipboard(text, {"TERM": term}) == b""

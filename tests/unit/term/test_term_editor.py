@@ -378,6 +378,36 @@ def test_tab_behind_a_slash_lists_the_commands() -> None:
     assert shown(editor) == "/|"
 
 
+@pytest.mark.parametrize(
+    ("typed", "prompt"),
+    [
+        ("/msg bea ", "to bea > /msg bea "),
+        ("/msg bea hi", "to bea > /msg bea hi"),
+        ("/ms bea hi", "to bea > /ms bea hi"),
+        ("/w bea hi", "to bea > /w bea hi"),
+        ("/msg bea", "> /msg bea"),
+        ("/me waves at bea", "> /me waves at bea"),
+        ("//msg bea hi", "> //msg bea hi"),
+        (" /msg bea hi", ">  /msg bea hi"),
+        ("/m bea hi", "> /m bea hi"),
+    ],
+)
+def test_the_prompt_says_to_whom_alone_a_line_goes(typed: str, prompt: str) -> None:
+    pair = (Argument.NAME, Argument.TEXT)
+    known = {"/msg": pair, "/w": pair, "/me": (Argument.TEXT,), "/kick": (Argument.NAME, ())}
+    editor = Editor(lambda: SOURCES._replace(commands=known))
+    editor.apply(Typed(typed))
+    assert editor.layout(80, 1).rows == (prompt,)
+    assert bool(editor.to) is prompt.startswith("to")
+
+
+def test_what_was_pasted_goes_to_nobody_alone() -> None:
+    pair = (Argument.NAME, Argument.TEXT)
+    editor = Editor(lambda: SOURCES._replace(commands={"/msg": pair}))
+    editor.apply(Paste("/msg bea hi"))
+    assert editor.layout(80, 1).rows == ("> /msg bea hi",)
+
+
 def test_completion_of_nothing_changes_nothing() -> None:
     editor = new()
     press(editor, "zz <tab> <tab> <shift-tab>")

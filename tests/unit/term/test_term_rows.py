@@ -21,8 +21,10 @@ from common.term.rows import (
     Who,
     colour,
     day_line,
+    is_cut,
     message,
     plain,
+    private,
     unread_line,
     wrap,
 )
@@ -143,7 +145,7 @@ def test_a_message_of_more_than_twenty_rows_is_cut_to_eighteen() -> None:
     rows = lines(drawn(twenty + "\n20"))
     assert len(rows) == 19
     assert rows[17].strip() == "17"
-    assert rows[18] == " " * 22 + "(3 more rows: /copy)"
+    assert rows[18] == " " * 22 + "(3 more rows: Enter or /more)"
     assert all(width(row) <= 20 for row in lines(drawn("x\n" * 5000, Look(20, 0))))
 
 
@@ -161,6 +163,68 @@ def test_only_names_marks_and_notices_have_a_colour() -> None:
         "!!": Style(bold=True),
         "boo": Style(bold=True),
     }
+
+
+def test_what_is_no_message_is_quieter_and_coloured_by_its_kind() -> None:
+    said = {
+        kind: styles(drawn("said", kind=kind, who=NOBODY))
+        for kind in (EntryKind.NOTICE, EntryKind.PRESENCE, EntryKind.ANSWER)
+    }
+    assert said[EntryKind.NOTICE]["said"] == said[EntryKind.PRESENCE]["said"] == Style(dim=True)
+    assert "said" not in said[EntryKind.ANSWER]
+    signs = [each["--"] for each in said.values()]
+    assert [sign.dim for sign in signs] == [True, True, False]
+    assert len({sign.colour for sign in signs}) == 2
+    of_marks = [_mark(mark, 256).colour for mark in Mark if mark is not Mark.NONE]
+    assert None not in of_marks
+    assert len(set(of_marks)) == 4
+    assert all(_mark(mark, 0).colour is None for mark in Mark)
+
+
+def _mark(mark: Mark, colours: int) -> Style:
+    return drawn("x", Look(80, colours), mark=mark)[0][1].style
+
+
+def test_a_private_line_has_a_colour_that_no_name_has() -> None:
+    for colours in (8, 256):
+        own = private(colours).colour
+        assert own is not None
+        assert own not in {colour(bytes([number]) * 32, colours) for number in range(200)}
+        for mark in (Mark.DIRECT, Mark.LOOK_ALIKE_DIRECT):
+            for look in (Look(80, colours), Look(40, colours)):
+                text = "to you: see http://a.example it is a secret that is as long as two rows are"
+                rows = drawn(text, look, mark=mark)
+                said = [s for row in rows for s in row if s.text.strip(": ") not in ("", "bea")]
+                assert {s.style.colour for s in said if s.text[0] not in "1?"} == {own}
+                assert [s.text for s in said if s.style.underline] == ["http://a.example"]
+    assert private(0) == PLAIN
+
+
+def test_a_colour_that_is_taken_is_not_given_again() -> None:
+    taken: list[int] = []
+    for number in range(5):
+        chosen = colour(bytes(32), 8, taken)
+        assert chosen is not None
+        taken.append(chosen)
+        assert len(set(taken)) == number + 1
+    assert colour(bytes(32), 8, taken) == taken[0]
+
+
+def test_the_column_of_names_is_as_wide_as_it_must_be() -> None:
+    look = Look(80, 0, name_cells=3)
+    assert lines(drawn("hi", look)) == ["14:01   bea  hi"]
+    assert lines(drawn("waves", look, kind=EntryKind.ACTION)) == ["14:01      * bea waves"]
+    assert lines(drawn("hi", look._replace(name_cells=99))) == lines(drawn("hi"))
+
+
+def test_a_long_message_can_be_shown_whole() -> None:
+    text = "\n".join(map(str, range(50)))
+    entry = Entry(0, BEA, EntryKind.SAY, Mark.NONE, text)
+    assert is_cut(entry, NOON, WIDE)
+    assert not is_cut(entry, NOON, WIDE._replace(is_open=True))
+    assert [
+        row.strip() for row in lines(message(entry, NOON, WIDE._replace(is_open=True)))[1:]
+    ] == [str(number) for number in range(1, 50)]
 
 
 def test_a_name_that_is_a_url_is_no_link() -> None:
@@ -221,7 +285,7 @@ def test_no_part_of_a_name_or_text_is_drawn_in_a_mark_cell(
     rows = lines(drawn(f"{name} {name}\n{name}", Look(80 if is_wide else 40, 0), mark=mark,
                        who=Who(name, PLAIN)))  # fmt: skip
     cell = 6 if is_wide else 0
-    assert rows[0][cell] == mark.value
+    assert rows[0][cell] == mark.value[0]
     assert not is_wide or rows[0][cell + 1] == " "
     assert all(row[: cell + 2].isspace() for row in rows[1:])
 
@@ -234,8 +298,8 @@ def test_lines_between_messages() -> None:
 
 def test_colours_are_chosen_by_identity() -> None:
     people = [bytes([number]) * 32 for number in range(200)]
-    assert {colour(identity, 8) for identity in people} == {1, 2, 3, 4, 5, 6}
+    assert {colour(identity, 8) for identity in people} == {1, 2, 3, 4, 6}
     of_256 = {colour(identity, 256) for identity in people}
-    assert of_256 == {131, 130, 64, 28, 30, 31, 27, 62, 99, 133, 163, 161}
+    assert of_256 == {131, 130, 64, 28, 30, 31, 27, 62, 99}
     assert {colour(identity, 0) for identity in people} == {None}
     assert colour(people[0], 8) == colour(people[0], 16)

@@ -63,11 +63,84 @@ def test_everything_foreign_is_cleaned() -> None:
     back.pend(1, Shown(NOON_MS, "z\x1b", name="ace"), 0.0)
     assert [plain(row) for row in back.view(80, 5)] == [
         "-- Saturday 21 November 2026 ".ljust(80, "-"),
-        "12:01     b␇ e<202E>  a␛[2J",
-        "                      b",
+        "12:01   b␇ e<202E>  a␛[2J",
+        "                    b",
         "12:01 --  y<9B>",
-        f"12:01            ace  z␛{'...'.rjust(80 - 24)}",
+        f"12:01          ace  z␛{'...'.rjust(80 - 22)}",
     ]
+
+
+def test_the_column_of_names_grows_with_those_here_and_never_shrinks() -> None:
+    back = new()
+    back.make_room(3)
+    back.push(line("hi"), 0.0)
+    assert plain(back.view(80, 1)[0]) == "12:01   bea  hi"
+    back.make_room(6)
+    assert plain(back.view(80, 1)[0]) == "12:01      bea  hi"
+    back.make_room(3)  # who had the long name has left
+    assert plain(back.view(80, 1)[0]) == "12:01      bea  hi"
+    back.push(Shown(NOON_MS, "ho", name="beatrice"), 0.0)
+    assert plain(back.view(80, 2)[0]) == "12:01        bea  hi"
+    back.clear()
+    back.push(line("again"), 0.0)
+    assert plain(back.view(80, 1)[0]) == "12:01   bea  again"
+
+
+def test_no_two_who_speak_share_a_colour_while_there_is_another() -> None:
+    back = Scrollback(time.gmtime, 256)
+
+    def says(number: int) -> int | None:
+        back.push(Shown(NOON_MS, "hi", name=f"u{number}", identity=bytes([number]) * 32), 0.0)
+        row = back.view(80, 1)[0]
+        return next(span.style.colour for span in row if span.text == f"u{number}")
+
+    first = [says(number) for number in range(9)]
+    assert len(set(first)) == 9
+    assert [says(number) for number in range(9)] == first
+    assert says(10) in first
+    back = Scrollback(time.gmtime, 256)
+    first = [says(number) for number in range(9)]
+    back.gone("u3", bytes([3]) * 32)
+    assert says(11) == first[3]
+
+
+def test_who_only_comes_and_goes_takes_no_colour() -> None:
+    back = Scrollback(time.gmtime, 8)
+    for number in range(20):
+        back.presence(True, notice("came", identity=bytes([number])), 0.0, here=2)
+    assert back._taken == {}
+
+
+def test_a_long_message_is_read_where_it_is() -> None:
+    back = filled(5)
+    assert not back.unfold()
+    back.push(line("\n".join(f"row {number}" for number in range(50))), 0.0)
+    back.push(line("below"), 0.0)
+    before = rows(back, 12)
+    assert before[-2].strip() == "(32 more rows: Enter or /more)"
+    assert back.unfold()
+    after = rows(back, 12)
+    # The row that was cut first stands where the note was, and what stood above it stays.
+    assert after[:-2] == before[:-2]
+    assert [row.strip() for row in after[-2:]] == ["row 18", "row 19"]
+    assert not back.is_following
+    back.page(-1)
+    assert rows(back, 12)[-1].strip() == "row 29"
+    back.newest()
+    assert rows(back, 3)[-2:] == ["   row 49", "below"]
+    assert not back.unfold()
+
+
+def test_a_long_message_that_is_not_seen_stays_cut() -> None:
+    back = new()
+    back.push(line("\n".join(map(str, range(50)))), 0.0)
+    for number in range(10):
+        back.push(line(str(number)), 0.0)
+    rows(back, 6)
+    assert not back.unfold()
+    back.scroll(8)
+    rows(back, 6)
+    assert back.unfold()
 
 
 def test_a_day_line_stands_where_the_date_changes() -> None:
@@ -431,9 +504,11 @@ STEPS = st.one_of(
     st.tuples(st.just("scroll"), st.integers(-30, 30)),
     st.tuples(st.just("pend"), st.integers(0, 5)),
     st.tuples(st.just("echo"), st.integers(0, 5)),
-    st.tuples(st.sampled_from(["find", "unread", "mention", "oldest", "newest", "clear", "blur"]),
+    st.tuples(st.sampled_from(["find", "unread", "mention", "oldest", "newest", "clear", "blur",
+                               "unfold"]),
               st.just(0)),
     st.tuples(st.just("view"), st.integers(20, 90)),
+    st.tuples(st.just("room"), st.integers(0, 20)),
 )  # fmt: skip
 
 
@@ -446,7 +521,7 @@ def test_whatever_happens_the_screen_is_full_of_rows_that_fit(
     for step, number in steps:
         match step:
             case "push":
-                back.push(line("wörd " * number, mark=list(Mark)[number % 5]), 0.0)
+                back.push(line("wörd\n" * number, mark=list(Mark)[number % 6]), 0.0)
             case "scroll":
                 back.scroll(number)
             case "pend":
@@ -465,6 +540,10 @@ def test_whatever_happens_the_screen_is_full_of_rows_that_fit(
                 back.newest()
             case "clear":
                 back.clear()
+            case "unfold":
+                back.unfold()
+            case "room":
+                back.make_room(number)
             case "blur":
                 back.focus(False)
             case _:
