@@ -1,33 +1,37 @@
-"""Draw `screen.svg`: a real relay and three real clients on pseudo-terminals, and what one shows.
+"""Draw what a client shows: real relays and clients on pseudo-terminals, read back cell by cell.
 
-Run `.venv/bin/python tests/bench/shot.py`. The screen is read back cell by cell through pyte; only
-the plot is made up. The colours of names are the client's, legible on both backgrounds (UX.md 5).
+Run `.venv/bin/python tests/bench/shot.py` for `screen.svg`, the picture in README, or with a folder
+for ten states besides, each at 80x24 and 40x10, dark and light. Only the plots are made up. The
+colours of names are the client's, legible on both backgrounds (UX.md 5).
 """
 
 from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
-from tests.e2e.harness import House, Screen  # noqa: E402 - the project is no package
+from tests.e2e.harness import Bot, House, Screen  # noqa: E402 - the project is no package
 
-ROWS, COLUMNS = 24, 80
+SIZES = ((24, 80), (10, 40))
 CELL_WIDTH, CELL_HEIGHT, MARGIN = 8.4, 18, 12
 MAX_BYTES = 60 * 1024
 PATH = Path(__file__).with_name("screen.svg")
-STYLE = """
-svg{--back:#fff;--front:#1f2328}
-@media(prefers-color-scheme:dark){svg{--back:#0d1117;--front:#e6edf3}}
-text{font:14px ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;
-fill:var(--front);white-space:pre}
-.back{fill:var(--back)}.bar{fill:var(--front)}.turned{fill:var(--back)}
-.bold{font-weight:700}.dim{opacity:.6}.under{text-decoration:underline}
-""".strip()
+FONT = 'ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace'
+BACK, FRONT = ("#ffffff", "#0d1117"), ("#1f2328", "#e6edf3")
+"""Light, and dark."""
+ANSI = {"red": "d03030", "green": "2f8f2f", "brown": "a06a00", "blue": "3068d0"} | {
+    "magenta": "c030a0",
+    "cyan": "158f8f",
+}
+"""What terminals choose themselves."""
+# Light by plain attributes, so that nothing is black on black where a renderer knows no schemes.
+STYLE = f"@media(prefers-color-scheme:dark){{.front{{fill:{FRONT[1]}}}.back{{fill:{BACK[1]}}}}}"
 
 
 class Cell:
@@ -36,114 +40,235 @@ class Cell:
     def __init__(self, screen: Screen, row: int, column: int) -> None:
         cell = screen.terminal._cells.buffer[row][column]
         self.text: str = cell.data
-        self.style = (cell.fg, bool(cell.bold), bool(cell.reverse), bool(cell.underscore))
+        self.colour: str = cell.fg
+        self.is_bold, self.is_reverse = bool(cell.bold), bool(cell.reverse)
+        self.is_underlined, self.is_dim = bool(cell.underscore), bool(cell.blink)
+
+    @property
+    def style(self) -> tuple[object, ...]:
+        return (self.colour, self.is_bold, self.is_reverse, self.is_underlined, self.is_dim)
 
 
-def act(house: House) -> Screen:
-    """Play the scene, and return the screen of ace."""
-    relay = house.relay()
-    ace = house.screen(relay, "ace")
-    ace.wait_for("1 here")
-    bea = house.screen(relay, "bea")
-    ace.wait_for("bea joined")
-    bea.wait_for("2 here")
-    talk(bea, ace, "morning! the deploy is at three, notes are in https://example.org/wiki/deploy")
-    talk(ace, bea, "thanks, I read them on the train")
-    carol = house.screen(relay, "carol")
-    bea.wait_for("carol joined")
-    carol.wait_for("3 here")
-    talk(carol, ace, "日本語もOK 👍 then more text that is wrapped at a space and continues under")
-    talk(bea, ace, "/me waves")
-    talk(bea, ace, "is the red build known?")
-    ace.type("\x1b[O")  # looks elsewhere
-    talk(carol, ace, "it is the cache again, I am on it")
-    talk(bea, ace, "ace: can you look at it too?")
-    talk(carol, ace, "half of it is green by now ✅")
-    ace.type("\x1b[I")
-    ace.type("give me a minute, I am look")
-    ace.wait_for("I am look")
-    return ace
+# --- The plots.
 
 
-def talk(speaker: Screen, reader: Screen, content: str) -> None:
+def talk(speaker: Bot, reader: Screen, content: str) -> None:
     """Say something, and wait until it is read."""
     speaker.say(content)
-    seen = content.removeprefix("/me ")[:14]
-    reader.wait_for(seen)
+    reader.wait_for(content.removeprefix("/me ").partition("\n")[0][:10])
 
 
-def draw(screen: Screen) -> str:
-    """Return the screen as SVG, a run of cells of one style at a time."""
-    width = COLUMNS * CELL_WIDTH + 2 * MARGIN
-    height = ROWS * CELL_HEIGHT + 2 * MARGIN
+def to(bot: Bot, name: str, content: str) -> None:
+    """Say something to one alone."""
+    (peer,) = (peer for peer in bot.conversation.peers.values() if peer.name == name)
+    bot.conversation.say(content, peer)
+
+
+class Scene:
+    """A room with one screen in it."""
+
+    def __init__(self, house: House, rows: int, columns: int) -> None:
+        self.house = house
+        self.relay = house.relay()
+        self.bea = house.bot(self.relay, "bea")
+        self.carol = house.bot(self.relay, "carol")
+        self.ace = house.screen(self.relay, "ace", rows=rows, columns=columns)
+        self.ace.may_ring = True
+        self.ace.wait_for("not shown to")
+
+    def chat(self) -> None:
+        talk(self.bea, self.ace, "morning! notes are in https://example.org/wiki/deploy")
+        self.ace.say("thanks, I read them on the train")
+        talk(self.carol, self.ace, "日本語もOK 👍 then more text that is wrapped at a space")
+        talk(self.bea, self.ace, "/me waves")
+
+    def look_away(self) -> None:
+        self.ace.type("\x1b[O")
+        talk(self.carol, self.ace, "it is the cache again, I am on it")
+        talk(self.bea, self.ace, "ace: can you look at it too?")
+        self.ace.type("\x1b[I")
+
+
+def first(scene: Scene) -> None:
+    scene.ace.wait_for("ace")
+
+
+def speech(scene: Scene) -> None:
+    scene.chat()
+    scene.look_away()
+    scene.ace.type("give me a minute, I am look")
+    scene.ace.wait_for("I am look")
+
+
+def private(scene: Scene) -> None:
+    scene.chat()
+    to(scene.bea, "ace", "the door code is on the board")
+    scene.ace.wait_for("door code")
+    scene.ace.say("/msg bea I saw it")
+    scene.ace.wait_for("to bea: I saw")
+    talk(scene.carol, scene.ace, "anybody for lunch?")
+    scene.ace.type("/msg bea shall we")
+    scene.ace.wait_for("shall we")
+
+
+def refused(scene: Scene) -> None:
+    scene.chat()
+    scene.ace.say("/msg nobody hi")
+    scene.house.until(lambda: "Nobody here is" in "".join(scene.ace.display[:-2]))
+
+
+def helping(scene: Scene) -> None:
+    scene.ace.say("/help")
+    scene.ace.wait_for("exit leaves")
+
+
+def security(scene: Scene) -> None:
+    scene.chat()
+    scene.ace.say("/help security")
+    scene.ace.wait_for("First seen is no")
+
+
+def scrolled(scene: Scene) -> None:
+    scene.chat()
+    for number in range(30):
+        scene.bea.say(f"line {number} of many")
+    scene.ace.wait_for("line 29 of")
+    scene.ace.type("\x1b[5~")
+    scene.ace.wait_for("line 29 of", gone=True)
+    scene.carol.say("below")
+    scene.ace.wait_for("1 new below")
+
+
+def long(scene: Scene) -> None:
+    scene.chat()
+    scene.bea.say("\n".join(f"row {number} of a long message" for number in range(40)))
+    scene.ace.wait_for("more rows")
+
+
+def changed(scene: Scene) -> None:
+    scene.chat()
+    scene.bea.leave()
+    scene.ace.wait_for("bea left")
+    scene.house.bot(scene.relay, "bea")
+    scene.ace.wait_for("1 changed key")
+
+
+def offline(scene: Scene) -> None:
+    scene.chat()
+    scene.relay.stop()
+    scene.ace.wait_for("Connection lost.")
+    scene.ace.say("are you still there?")
+    scene.ace.wait_for("1 waiting")
+    scene.ace.wait_for("there? ")
+
+
+STATES: dict[str, Callable[[Scene], None]] = {
+    "01-first": first,
+    "02-speech": speech,
+    "03-private": private,
+    "04-refused": refused,
+    "05-help": helping,
+    "06-security": security,
+    "07-scrolled": scrolled,
+    "08-long": long,
+    "09-changed": changed,
+    "10-offline": offline,
+}
+
+
+# --- The picture.
+
+
+def draw(screen: Screen, rows: int, columns: int, *, is_dark: bool, follows: bool) -> str:
+    """Return the screen as SVG, a run of cells of one style at a time.
+
+    follows: whether it follows the scheme of who looks at it.
+    """
+    width = columns * CELL_WIDTH + 2 * MARGIN
+    height = rows * CELL_HEIGHT + 2 * MARGIN
     shapes, texts = [], []
-    for row in range(ROWS):
+    for row in range(rows):
         column = 0
         y = MARGIN + row * CELL_HEIGHT
-        while column < COLUMNS:
+        while column < columns:
             first = Cell(screen, row, column)
             run, end = [first.text], column + 1
             # A wide character begins a run, so that no font can move what follows it.
-            while end < COLUMNS:
+            while end < columns:
                 cell = Cell(screen, row, end)
                 is_half = not cell.text  # of the wide character before it
                 if cell.style != first.style or not (is_half or (first.text + cell.text).isascii()):
                     break
                 run.append(cell.text)
                 end += 1
-            shapes += bar(first, column, end, y)
-            texts += text(first, "".join(run), column, y)
+            if first.is_reverse:
+                cells = (end - column) * CELL_WIDTH
+                shapes.append(bar(MARGIN + column * CELL_WIDTH, y, cells, is_dark=is_dark))
+            texts += text(first, "".join(run), column, y, is_dark=is_dark)
             column = end
     row, column = screen.terminal.cursor
-    x, y = MARGIN + column * CELL_WIDTH, MARGIN + row * CELL_HEIGHT
-    shapes.append(f'<rect class="bar" x="{x:.1f}" y="{y}" width="8.4" height="{CELL_HEIGHT}"/>')
+    cursor = MARGIN + column * CELL_WIDTH, MARGIN + row * CELL_HEIGHT
+    shapes.append(bar(*cursor, CELL_WIDTH, is_dark=is_dark))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height}" role="img" '
-        'xml:space="preserve">'
-        f"<title>A termchat room in a terminal</title><style>{STYLE}</style>\n"
-        f'<rect class="back" width="{width:.0f}" height="{height}" rx="8"/>\n'
-        + "\n".join([*shapes, *texts])
-        + "\n</svg>\n"
+        f'width="{width:.0f}" height="{height}" xml:space="preserve" font-size="14" '
+        f"font-family='{FONT}'>"
+        "<title>A termchat room in a terminal</title>"
+        + (f"<style>{STYLE}</style>\n" if follows else "\n")
+        + f'<rect class="back" fill="{BACK[is_dark]}" width="{width:.0f}" height="{height}" '
+        'rx="8"/>\n' + "\n".join([*shapes, *texts]) + "\n</svg>\n"
     )
 
 
-def bar(cell: Cell, column: int, end: int, y: int) -> list[str]:
-    if not cell.style[2]:
-        return []
-    x, width = MARGIN + column * CELL_WIDTH, (end - column) * CELL_WIDTH
-    return [f'<rect class="bar" x="{x:.1f}" y="{y}" width="{width:.1f}" height="{CELL_HEIGHT}"/>']
+def bar(x: float, y: float, width: float, *, is_dark: bool) -> str:
+    return (
+        f'<rect class="front" fill="{FRONT[is_dark]}" x="{x:.1f}" y="{y}" width="{width:.1f}" '
+        f'height="{CELL_HEIGHT}"/>'
+    )
 
 
-def text(cell: Cell, content: str, column: int, y: int) -> list[str]:
+def text(cell: Cell, content: str, column: int, y: int, *, is_dark: bool) -> list[str]:
     if not content.strip():
         return []
-    colour, is_bold, is_reverse, is_underlined = cell.style
-    names = {"bold": is_bold, "turned": is_reverse, "under": is_underlined}
-    classes = " ".join(name for name, is_set in names.items() if is_set)
     shown = content.strip()
     column += len(content) - len(content.lstrip())
-    attributes = f' class="{classes}"' if classes else ""
-    if colour != "default" and not is_reverse:
-        attributes += f' style="fill:#{colour}"'
+    if cell.is_reverse:
+        attributes = f'class="back" fill="{BACK[is_dark]}"'
+    elif cell.colour == "default":
+        attributes = f'class="front" fill="{FRONT[is_dark]}"'
+    else:
+        attributes = f'fill="#{ANSI.get(cell.colour, cell.colour)}"'
+    attributes += ' font-weight="bold"' if cell.is_bold else ""
+    attributes += ' opacity="0.6"' if cell.is_dim else ""
+    attributes += ' text-decoration="underline"' if cell.is_underlined else ""
     cells = len(shown) if shown.isascii() else 2
-    attributes += f' textLength="{cells * CELL_WIDTH:.1f}"'
     x = MARGIN + column * CELL_WIDTH
-    return [f'<text x="{x:.1f}" y="{y + 14}"{attributes}>{escape(shown)}</text>']
+    length = f'textLength="{cells * CELL_WIDTH:.1f}"'
+    return [f'<text x="{x:.1f}" y="{y + 14}" {attributes} {length}>{escape(shown)}</text>']
 
 
-def main() -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        house = House(Path(folder))
-        try:
-            screen = act(house)
-            picture = draw(screen)
-            screen.terminal.raw.clear()  # the bell of the mention is no fault here
-        finally:
-            house.close()
-    assert len(picture.encode()) <= MAX_BYTES
-    PATH.write_text(picture)
-    print(f"{PATH.name}: {len(picture.encode())} bytes")
+def main(arguments: list[str]) -> None:
+    states = STATES if arguments else {"02-speech": STATES["02-speech"]}
+    for name, act in states.items():
+        for rows, columns in SIZES if arguments else SIZES[:1]:
+            with tempfile.TemporaryDirectory() as folder:
+                house = House(Path(folder))
+                try:
+                    scene = Scene(house, rows, columns)
+                    act(scene)
+                    if name == "02-speech" and columns == 80:
+                        picture = draw(scene.ace, rows, columns, is_dark=False, follows=True)
+                        assert len(picture.encode()) <= MAX_BYTES
+                        PATH.write_text(picture)
+                        print(f"{PATH.name}: {len(picture.encode())} bytes")
+                    for is_dark in (False, True) if arguments else ():
+                        path = Path(arguments[0], f"{name}-{columns}x{rows}")
+                        shade = "dark" if is_dark else "light"
+                        picture = draw(scene.ace, rows, columns, is_dark=is_dark, follows=False)
+                        path.with_name(f"{path.name}-{shade}.svg").write_text(picture)
+                finally:
+                    house.close()
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
