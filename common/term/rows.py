@@ -14,7 +14,7 @@ from common.term.text import cut, displayed, fitting, next_grapheme, urls, width
 WIDE_COLUMNS = 60
 LEAST_COLUMNS = 20
 _TIME_CELLS = 5
-_NAME_CELLS = 12
+NAME_CELLS = 12
 _NOTICE_CELLS = _TIME_CELLS + 5  # time, gap, `--`, gap of two
 _NARROW_INDENT = 3
 _MOST_ROWS, SHOWN_ROWS = 20, 18
@@ -141,7 +141,7 @@ class Look(NamedTuple):
     colours: int
     found: re.Pattern[str] | None = None
     is_current: bool = False
-    name_cells: int = _NAME_CELLS
+    name_cells: int = NAME_CELLS
     is_open: bool = False
 
 
@@ -241,8 +241,8 @@ def _head(entry: Entry, time: struct_time, look: Look) -> tuple[Row, str, int]:
     """Return what stands before the text, what of the name is wrapped with it, and its indent."""
     is_wide = look.columns >= WIDE_COLUMNS
     clock = (Span(f"{time.tm_hour:02}:{time.tm_min:02} "),) if is_wide else ()
-    most = min(_NAME_CELLS, look.columns // 6)
-    name_cells = min(look.name_cells, most) if is_wide else _NAME_CELLS
+    most = min(NAME_CELLS, look.columns // 6)
+    name_cells = min(look.name_cells, most) if is_wide else NAME_CELLS
     indent = _TIME_CELLS + 3 + name_cells + 2 if is_wide else _NARROW_INDENT
     name = cut(entry.who.name, name_cells)
     mark = Span(entry.mark.value[0], _mark_style(entry.mark, look.colours))

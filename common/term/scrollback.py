@@ -12,6 +12,7 @@ from typing import NamedTuple
 from common.term.rows import (
     BOLD,
     LEAST_COLUMNS,
+    NAME_CELLS,
     NOBODY,
     SHOWN_ROWS,
     Entry,
@@ -259,8 +260,8 @@ class Scrollback:
         self._widen(name_cells)
 
     def _widen(self, name_cells: int) -> None:
-        if name_cells > self._name_cells:
-            self._name_cells = name_cells
+        if min(name_cells, NAME_CELLS) > self._name_cells:
+            self._name_cells = min(name_cells, NAME_CELLS)
             self._cache.clear()
 
     def _drop(self) -> None:
