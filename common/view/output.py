@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import select
 import signal
+from collections.abc import Iterator
 from typing import Final
 
 from common import streams
@@ -18,6 +20,10 @@ DRAIN_S: Final = 2.0
 _STEP_S: Final = 0.1
 _WRITE_BYTES: Final = 512
 """POSIX PIPE_BUF: what a writable pipe takes without blocking."""
+_LIKE_XTERM: Final = (
+    "alacritty|contour|foot|ghostty|gnome|iterm2?|kitty|konsole|mintty|mlterm|nsterm|putty|rio|rxvt"
+    "|screen|st|tmux|vte|wezterm"
+)
 _GONE: Final = getattr(select, "POLLERR", 0) | getattr(select, "POLLHUP", 0)
 
 
@@ -92,6 +98,17 @@ def is_terminal(fd: int) -> bool:
         return os.isatty(fd)
     except OSError:
         return False
+
+
+def kin(name: str) -> Iterator[str]:
+    """Yield a terminal type, and those that can stand in for it, the nearest first."""
+    yield name
+    for end in reversed([match.start() for match in re.finditer("[-.+]", name)]):
+        yield f"{name[:end]}-256color"
+        yield name[:end]
+    if re.fullmatch(_LIKE_XTERM, re.split("[-.+]", name)[0]):
+        yield "xterm-256color"
+        yield "xterm"
 
 
 def own_terminal() -> int:

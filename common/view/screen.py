@@ -12,12 +12,10 @@ import curses
 import fcntl
 import locale
 import os
-import re
 import signal
 import sys
 import termios
 import time
-from collections.abc import Iterator
 from typing import Final
 
 from common.errors import FileError
@@ -28,7 +26,7 @@ from common.term.prompt import Prompt
 from common.term.rows import LEAST_COLUMNS, PLAIN, EntryKind, Mark, Row, Span, Style, private
 from common.term.scrollback import Scrollback, Shown
 from common.term.status import StatusRow, status_row
-from common.view.output import Output, own_terminal, stop_process
+from common.view.output import Output, kin, own_terminal, stop_process
 from common.view.view import Message, Outcome, Presence, Summary, View
 
 READ_BYTES: Final = 64 * 1024
@@ -51,10 +49,6 @@ _FRAME_ENDS: Final = b"\x1b[?2026l"
 _PIPE_BYTES: Final = 1024 * 1024
 _SET_PIPE_SIZE: Final = 1031  # Linux F_SETPIPE_SZ
 _URLS: Final = 20
-_LIKE_XTERM: Final = (
-    "alacritty|contour|foot|ghostty|gnome|iterm2?|kitty|konsole|mintty|mlterm|nsterm|putty|rio|rxvt"
-    "|screen|st|tmux|vte|wezterm"
-)
 _TERMINFO_KEYS: Final = {
     "kcuu1": "up",
     "kcud1": "down",
@@ -711,22 +705,11 @@ def _known_type(name: str) -> str:
     Raises:
         FileError: if there is none.
     """
-    for known in _kin(name):
+    for known in kin(name):
         with contextlib.suppress(curses.error):
             curses.setupterm(known)
             return known
     raise FileError("The terminal type is not known here.")
-
-
-def _kin(name: str) -> Iterator[str]:
-    """Yield a terminal type, and those that can stand in for it, the nearest first."""
-    yield name
-    for end in reversed([match.start() for match in re.finditer("[-.+]", name)]):
-        yield f"{name[:end]}-256color"
-        yield name[:end]
-    if re.fullmatch(_LIKE_XTERM, re.split("[-.+]", name)[0]):
-        yield "xterm-256color"
-        yield "xterm"
 
 
 def _set_locale() -> bool:

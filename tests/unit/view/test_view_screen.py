@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from common.view.screen import _kin
+from common.view.output import kin as kin_of
 
 
 @pytest.mark.parametrize(
@@ -29,4 +29,4 @@ from common.view.screen import _kin
     ],
 )  # fmt: skip
 def test_who_stands_in_for_a_type_is_of_its_family(name: str, kin: list[str]) -> None:
-    assert list(_kin(name)) == [name, *kin]
+    assert list(kin_of(name)) == [name, *kin]
