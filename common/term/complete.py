@@ -56,10 +56,11 @@ def complete(text: str, cursor: int, sources: Sources) -> Completion:
 
 def addressee(text: str, sources: Callable[[], Sources]) -> str:
     """Return to whom alone a text goes, as it is typed; "" if to nobody or everybody."""
-    command, _, rest = text.partition(" ")
-    name, has_end, _ = rest.lstrip(" ").partition(" ")
-    if not (has_end and command.startswith("/")):
+    words = text.split(None, 2)
+    has_end = len(words) == 3 or text[-1:].isspace()
+    if len(words) < 2 or not has_end or not text.startswith("/"):
         return ""
+    command, name = words[:2]
     commands = sources().commands
     near = [command] if command in commands else [c for c in commands if c.startswith(command)]
     is_private = len(near) == 1 and tuple(commands[near[0]]) == (Argument.NAME, Argument.TEXT)

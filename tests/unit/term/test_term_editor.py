@@ -385,6 +385,7 @@ def test_tab_behind_a_slash_lists_the_commands() -> None:
         ("/msg bea hi", "to bea > /msg bea hi"),
         ("/ms bea hi", "to bea > /ms bea hi"),
         ("/w bea hi", "to bea > /w bea hi"),
+        ("/msg  bea\t", "to bea > /msg  bea    "),
         ("/msg bea", "> /msg bea"),
         ("/me waves at bea", "> /me waves at bea"),
         ("//msg bea hi", "> //msg bea hi"),
