@@ -266,7 +266,7 @@ def refused(refusal: Refused, username: str, of: str = "relay") -> str:
 
 def unproven(words: str, of: str = "relay") -> str:
     """Say who answered, where nothing proves that it was whom we asked (PROTOCOL.md 3.3)."""
-    return f"The {of}, or the network in its place, answered: {words}"
+    return f"The {of} or the network answered: {words}"
 
 
 def who(

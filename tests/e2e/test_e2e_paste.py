@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from tests.e2e.harness import House, Screen
-from tests.e2e.screens import PASTE_BEGINS, PASTE_ENDS, seat
+from tests.e2e.screens import CLIPBOARD, PASTE_BEGINS, PASTE_ENDS, seat, taken
 
 ROWS = (b" " * 300 + b"\n") * 20 + b"touch pwned\n"
 # Each would stop the client, or end it, and leave what follows to the shell.
@@ -88,16 +88,17 @@ def test_what_is_pasted_over_what_is_to_be_copied(house: House) -> None:
     for clip in (b"q\r\x03" + ROWS, PASTE_ENDS + b"\r\x04" + ROWS):
         at.pour(PASTE_BEGINS + clip + PASTE_ENDS)
     # Only an Enter that is typed, once the paste is over, returns.
-    taken = at.ace.raw.count(b"\x1b[?1049h")
+    before = at.ace.raw.count(b"\x1b[?1049h")
 
     def is_back() -> bool:
         at.ace.type("\r")
-        return at.ace.raw.count(b"\x1b[?1049h") > taken
+        return at.ace.raw.count(b"\x1b[?1049h") > before
 
     at.house.until(is_back, lambda: at.ace.drawn)
     at.until_input("|")
     still_here(at.ace)
     assert at.bea.heard == []
+    assert len(taken(at.ace, CLIPBOARD)) == 1
 
 
 @pytest.mark.skipif(shutil.which("tmux") is None, reason="there is no tmux")
