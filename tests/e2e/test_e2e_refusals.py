@@ -51,7 +51,7 @@ def test_a_key_that_is_wrong_by_itself_is_found_without_the_network(
 def test_no_key_at_all(house: House) -> None:
     code, sentence = refused(house, "", "ace")
     assert code == 2
-    assert sentence.startswith("There is no KEY, and no config.ini that has one: ")
+    assert sentence.startswith("There is no KEY and no config.ini: ")
 
 
 CHARACTERS = "A username has letters and digits in use today, and _ - . ' between them, but not"
