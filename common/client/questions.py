@@ -37,8 +37,8 @@ def ask(
         UsageError: if nobody answers.
     """
     while True:
-        print_row(question, end="" if is_terminal(0) else "\n")
         with _without_echo() if is_hidden else contextlib.nullcontext():
+            print_row(question, end="" if is_terminal(0) else "\n")
             try:
                 answer = _read_row()
                 for _ in range(MOST_ROWS if may_be_wrapped else 0):
