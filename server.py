@@ -44,7 +44,7 @@ if sys.flags.safe_path:  # by -P, -I or PYTHONSAFEPATH: what lies beside us must
     sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))  # noqa: PTH120
 
 try:
-    from common import config, files, proctitle, streams
+    from common import config, files, proctitle, qr, streams
     from common.crypto import card as cards
     from common.crypto import ticket
     from common.crypto.identity import RelayKey, load_relay_key
@@ -1827,6 +1827,8 @@ def welcome(
         is_kept=settings.data is not None,
     ):
         on_row(row)
+    for row in qr.rows(greeter.ticket(hosts[0])) if settings.qr else ():
+        on_row(row)
 
     def look_up() -> None:
         found = []
@@ -1900,6 +1902,8 @@ def main(argv: list[str]) -> int:
     try:
         settings = config.load_server(argv, os.environ)
         proctitle.hide((settings.password,), os.environ, config.SECRET_VARIABLES)
+        if settings.qr:
+            qr.check()
         if settings.data is None:
             key = RelayKey.generate()
         else:

@@ -32,9 +32,10 @@ PEER_RATE = 1_000.0
 CLIENT_HELP = """\
 Usage: client.py KEY[@HOST[:PORT]] [--username NAME] [options]
 Joins a private room. KEY is what the server printed; or TERMCHAT_KEY is.
-  --username NAME       default: user_ and four digits
+  --username NAME       default: the last one with this relay, or asked for
   --password X          or TERMCHAT_PASSWORD; asked for when it is needed
   --key-file FILE       KEY, --password-file FILE: the first line; -: of stdin
+  --key-command CMD     what CMD prints first; --password-command CMD
   --url URL             ws://HOST:PORT/, wss://HOST/, unix:PATH; --cafile FILE
   --check               only say whether it can be reached; --room NAME
   --home DIR            where identity and pins live; --ephemeral: nowhere
@@ -42,8 +43,7 @@ Joins a private room. KEY is what the server printed; or TERMCHAT_KEY is.
   --plain               line mode; --no-color; --log FILE: what went wrong
   --notify-command CMD  run when you are called: TERMCHAT_ROOM, TERMCHAT_NAME
   --send                stdin; --block --strict: as one; --timeout SECONDS
-  --tail [N]            print messages, the next N or all that come
-  --json                read and print one JSON object a line
+  --tail [N]            print the next N messages, or all; --json: as objects
   --config FILE         settings; else ./config.ini, if there is one
   --init, --genkey      for a chat of two without a server: a file, or a key
   --listen              ... wait for the other; --connect HOST:PORT: go there
@@ -58,11 +58,11 @@ SERVER_HELP = """\
 Usage: server.py [--password X] [--host HOST] [-p PORT] [options]
 Relay for private rooms. It prints a KEY; guests join with client.py KEY.
   --password X          what guests need beside KEY; or TERMCHAT_PASSWORD
-  --password-file FILE  its first line is; -: that of stdin
+  --password-file FILE  its first line is; -: of stdin; --password-command CMD
   --host HOST           address or unix:PATH, may be given again; default: all
                         with a password, else localhost
   -p, --port PORT       default 1719; 0: any free one
-  --data DIR            keeps KEY and what members may have missed
+  --data DIR            keeps KEY and what members may have missed; --qr: as QR
   --room-size N         members per room, 256; --rooms N: 100; 0: lobby only
   --grace SECONDS       how long a lost member's name is held; 120
   --operator DIGITS     a fingerprint that may use the host's commands
@@ -136,6 +136,7 @@ class ServerConfig(NamedTuple):
         operators: fingerprints, 30 digits each.
         log: where joins, leaves, refusals and what operators do are written.
         proxies: networks, or "unix", from which X-Forwarded-For or Forwarded is believed.
+        qr: whether the first line to join with is shown as a QR code too.
     """
 
     password: str | None = None
@@ -153,6 +154,7 @@ class ServerConfig(NamedTuple):
     operators: tuple[str, ...] = ()
     log: str | None = None
     proxies: tuple[str, ...] = ()
+    qr: bool = False
 
     def __repr__(self) -> str:
         """Hide the password."""
@@ -329,6 +331,8 @@ CLIENT_FLAGS = (
     Flag("--key-file", "FILE", "key_file", _filled),
     Flag("--password", "X", "password", file="password", variable="TERMCHAT_PASSWORD"),
     Flag("--password-file", "FILE", "password_file", _filled),
+    Flag("--key-command", "CMD", "key_command", _filled),
+    Flag("--password-command", "CMD", "password_command", _filled),
     Flag("--url", "URL", "url", file="url"),
     Flag("--cafile", "FILE", "ca_file", _path),
     Flag("--check", "", "check", action="store_true"),
@@ -364,6 +368,8 @@ SERVER_FLAGS = (
         variable="TERMCHAT_PASSWORD",
     ),
     Flag("--password-file", "FILE", "password_file", _filled),
+    Flag("--password-command", "CMD", "password_command", _filled),
+    Flag("--qr", "", "qr", action="store_true"),
     Flag("-p, --port", "PORT", "port", _port, file="port"),
     Flag("--host", "HOST", "hosts", action="append", file="host", is_own=True),
     Flag("--room-size", "N", "room_size", _whole(1, 1_000), file="room_size"),
@@ -513,35 +519,6 @@ def load_client(argv: Sequence[str], environ: Mapping[str, str]) -> ClientConfig
     return ClientConfig(**_of(ClientConfig._fields, values))
 
 
-def sample(ip: str, username: str, fernet_key: str) -> str:
-    """Return the file that `--init` writes."""
-    return f"""\
-# For a chat of two, or a few, without a server: python client.py
-# Copy this file to the other machine by a way that nobody else can read, and change ip and
-# username there.
-
-[parameters]
-# The address of this machine that the others reach, and the port to wait at.
-ip = {ip}
-port = {PEER_PORT}
-# Who holds this key can join and read. A fresh one: python client.py --genkey
-fernet_key = {fernet_key}
-username = {username}
-
-# Defaults of client.py where you have a KEY; flags and the environment come first.
-# [client]
-# key = what a server printed
-# username = {username}
-# room = lobby
-# notify_words = lunch deploy
-
-# Defaults of server.py.
-# [server]
-# port = {DEFAULT_PORT}
-# password = what guests need beside KEY
-"""
-
-
 def identity_path(settings: ClientConfig, environ: Mapping[str, str]) -> str:
     """Return where the identity is kept.
 
@@ -561,17 +538,23 @@ def relays_path(settings: ClientConfig, environ: Mapping[str, str]) -> str:
 
 
 def _secrets(parser: argparse.ArgumentParser, given: Mapping[str, Any]) -> dict[str, str]:
-    """Read KEY and password where the command line says in which file they are."""
+    """Read KEY and password where the command line says in which file they are, or who has them."""
     found = {}
     for field, said, what in (("ticket", "KEY", "KEY"), ("password", "--password", "Password")):
-        path = given.get(f"{what.lower()}_file")
-        if path and field in given:
-            parser.error(f"{said} and --{what.lower()}-file are two ways to say one thing")
+        flag, least = f"--{what.lower()}", KEY_CHARS if field == "ticket" else 0
+        path, command = given.get(f"{what.lower()}_file"), given.get(f"{what.lower()}_command")
+        ways = {said: field in given, f"{flag}-file": path, f"{flag}-command": command}
+        if len(told := [way for way, is_told in ways.items() if is_told]) > 1:
+            parser.error(f"{' and '.join(told)} are {len(told)} ways to say one thing")
         if field == "ticket" and given.get(field) == "-":
             path = "-"
         if path:
-            least = KEY_CHARS if field == "ticket" else 0
             found[field] = files.read_secret(path, what, least)
+        if command:
+            # Here, since it costs 3 ms.
+            from common import keyring
+
+            found[field] = keyring.ask(command, f"{flag}-command", what, SECRET_VARIABLES, least)
     return found
 
 

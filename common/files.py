@@ -144,7 +144,7 @@ def read_secret(path: str, what: str, least: int = 0) -> str:
     source = "Standard input" if path == "-" else path
     try:
         if path == "-":
-            line = _ask_secret(what) if os.isatty(0) else _first_line(0, least)
+            line = _ask_secret(what) if os.isatty(0) else first_line(0, least)
         else:
             fd = os.open(path, os.O_RDONLY)
             try:
@@ -153,12 +153,21 @@ def read_secret(path: str, what: str, least: int = 0) -> str:
                 # that looks like one.
                 if stat.S_ISREG(status.st_mode):
                     _check_mode(path, status, others=0o007)
-                line = _first_line(fd, least)
+                line = first_line(fd, least)
             finally:
                 os.close(fd)
     except (OSError, EOFError) as error:
         why = getattr(error, "strerror", None) or "it has ended"
         raise FileError(f"Cannot read {source}: {why}.") from None
+    return decode_secret(line, source, what)
+
+
+def decode_secret(line: bytes, source: str, what: str) -> str:
+    """Return a line that was read as a secret.
+
+    Raises:
+        FileError: if it can be none.
+    """
     try:
         secret = line.decode("utf-16" if _is_utf16(line) else "utf-8-sig").rstrip("\r\n")
     except UnicodeDecodeError:
@@ -175,8 +184,16 @@ def _ask_secret(what: str) -> bytes:
     return getpass.getpass(f"{what}: ").encode("utf-8", "replace")
 
 
-def _first_line(fd: int, least: int) -> bytes:
-    """Read a line and no byte more: the rest of standard input is for somebody else."""
+def first_line(fd: int, least: int) -> bytes:
+    """Read a line and no byte more: the rest of standard input is for somebody else.
+
+    Args:
+        fd: what is read.
+        least: as of `read_secret`.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
     line = b""
     while len(line) <= MAX_SECRET_BYTES and not (
         _is_whole(line) and sum(char in _IN_KEYS for char in line) >= least

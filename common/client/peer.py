@@ -219,5 +219,34 @@ def init(settings: config.ClientConfig) -> None:
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect(("192.0.2.1", 9))
         ip = str(probe.getsockname()[0])
-    files.create_own(path, config.sample(ip, username, genkey()).encode())
+    files.create_own(path, sample(ip, username, genkey()).encode())
     print_row(f"{path} is written. Copy it to the other machine, and change ip and username there.")
+
+
+def sample(ip: str, username: str, fernet_key: str) -> str:
+    """Return the file that `--init` writes."""
+    return f"""\
+# For a chat of two, or a few, without a server: python client.py
+# Copy this file to the other machine by a way that nobody else can read, and change ip and
+# username there.
+
+[parameters]
+# The address of this machine that the others reach, and the port to wait at.
+ip = {ip}
+port = {config.PEER_PORT}
+# Who holds this key can join and read. A fresh one: python client.py --genkey
+fernet_key = {fernet_key}
+username = {username}
+
+# Defaults of client.py where you have a KEY; flags and the environment come first.
+# [client]
+# key = what a server printed
+# username = {username}
+# room = lobby
+# notify_words = lunch deploy
+
+# Defaults of server.py.
+# [server]
+# port = {config.DEFAULT_PORT}
+# password = what guests need beside KEY
+"""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from common import names
+from common import names, qr
 from common.crypto import ticket
 from common.crypto.identity import safety_number
 from common.errors import UsageError
@@ -115,8 +115,8 @@ def _verifying(rest: str, _line: str) -> Words | None:
     return (words[0], words[1]) if len(words) == 2 and words[1] in ("yes", "no") else None
 
 
-def _maybe_new(rest: str, _line: str) -> Words | None:
-    return (rest,) if rest in ("", "new") else None
+def _new_or_qr(rest: str, _line: str) -> Words | None:
+    return (rest,) if rest in ("", "new", "qr") else None
 
 
 def _count(rest: str, _line: str) -> Words | None:
@@ -320,15 +320,19 @@ def trust(me: Person, name: str) -> None:
     me.ask(f"Type {peer.name} again to trust the new key: ", confirmed)
 
 
-def invite(me: Person, new: str) -> None:
-    """Print what friends start with, on a row of its own; new: with another SECRET."""
+def invite(me: Person, what: str) -> None:
+    """Print what friends start with, on a row of its own; "new": another; "qr": as a code too."""
     used = me.invitation.secret
-    if new or (used is None and me.fresh_secret is None):
+    if what == "qr":
+        qr.check()
+    if what == "new" or (used is None and me.fresh_secret is None):
         me.fresh_secret = ticket.new_secret()
     secret = me.fresh_secret or used
     above, below = sentences.invitation(is_used=secret == used)
     me.narrator.rows([above])
-    me.view.plain(ticket.encode(replace(me.invitation, secret=secret)), me.at_ms())
+    invitation = ticket.encode(replace(me.invitation, secret=secret))
+    for row in [invitation, *(qr.rows(invitation) if what == "qr" else ())]:
+        me.view.plain(row, me.at_ms())
     me.narrator.notice(below)
 
 
@@ -514,8 +518,8 @@ COMMANDS: Final = (
             verify, _verifying, (_NAME, ("yes", "no"))),
     Command("/trust", "NAME", "accepts a changed key of NAME. See /forget",
             trust, _word, (_NAME,), is_whole=True),
-    Command("/invite", "[new]", "KEY.SECRET for friends: keeps all others out",
-            invite, _maybe_new, (("new",),)),
+    Command("/invite", "[new|qr]", "KEY.SECRET for friends: keeps all others out",
+            invite, _new_or_qr, (("new", "qr"),)),
     Command("/nick", "NEW", "gives you another name",
             nick, _word, is_whole=True),
     Command("/away", "[TEXT]", "tells that you are away, until you type",

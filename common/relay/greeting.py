@@ -37,9 +37,12 @@ class Greeter(NamedTuple):
 
     def join(self, host: str) -> str:
         """Return the row that says how to join at a host, or at `unix:PATH`."""
-        if host.startswith(UNIX):
-            return f"Join with: {pasted((*self.client, self.key, '--url', host))}"
-        return f"Join with: {pasted((*self.client, self.ticket_at(host)))}"
+        where = ("--url", host) if host.startswith(UNIX) else ()
+        return f"Join with: {pasted((*self.client, self.ticket(host), *where))}"
+
+    def ticket(self, host: str) -> str:
+        """Return what a client there is started with: KEY, and where to go if it can say so."""
+        return self.key if host.startswith(UNIX) else self.ticket_at(host)
 
     def rows(
         self,

@@ -313,6 +313,9 @@ class Relay(Program):
     def ticket(self) -> str:
         return f"{self.key}@localhost:{self.port}"
 
+    def ticket_at(self, host: str) -> str:
+        return f"{self.key}@{host}:{self.port}"
+
     def _find(self, pattern: str) -> str:
         match = re.search(pattern, self.out.decode(), re.MULTILINE)
         assert match is not None, self.rows

@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from common import qr
 from common.member.uplink import Wait
 from tests.e2e.harness import CLIENT, ROOT, SERVER, House, Lines, Program, Relay
 
@@ -78,6 +79,22 @@ def test_what_is_every_address_is_nobodys_to_join_at(house: House, host: str) ->
     assert any(row.startswith("It listens at every IPv") for row in relay.rows)
     assert not re.search(r"[@/]\[?(0\.0\.0\.0|0|::)\]?:", "\n".join(relay.rows)), relay.rows
     assert joins(relay)
+
+
+def test_what_guests_paste_is_a_code_for_a_camera_too(house: House) -> None:
+    relay = house.relay("--qr", "--host", "127.0.0.1")
+    house.until(lambda: any(row in relay.rows for row in qr.rows(relay.ticket_at("127.0.0.1"))))
+    drawn = qr.rows(relay.ticket_at("127.0.0.1"))
+    relay.wait_for(drawn[-1], 2)
+    at = relay.rows.index(drawn[0])
+    assert relay.rows[at : at + len(drawn)] == drawn
+    ace = house.lines(relay.ticket_at("127.0.0.1"), "ace")
+    ace.wait_for("You are connected")
+    ace.say("/invite qr")
+    ace.wait_for("█")
+    invitation = next(row for row in ace.rows if row.startswith(relay.key))
+    for row in qr.rows(invitation):
+        ace.wait_for(row)
 
 
 SLOW_RESOLVER = """

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common import config
+from common.client.peer import sample
 from common.config import (
     DEFAULT_PORT,
     ClientConfig,
@@ -25,7 +26,6 @@ from common.config import (
     identity_path,
     load_client,
     load_server,
-    sample,
 )
 from common.errors import FileError, TermchatError, UsageError
 from common.view.view import MEANINGS
@@ -94,7 +94,14 @@ class TestRows:
     def test_a_row_fills_a_field_or_is_what_one_is_made_of(
         self, _text: str, rows: Sequence[Flag], fields: type[ClientConfig | ServerConfig]
     ) -> None:
-        makings = {"key_file", "password_file", "passphrase_file", "file"}
+        makings = {
+            "key_command",
+            "password_command",
+            "key_file",
+            "password_file",
+            "passphrase_file",
+            "file",
+        }
         makings |= {"listen", "connect", "genkey", "init", "forget"}
         filled = [row.field for row in rows]
         assert len(filled) == len(set(filled))
