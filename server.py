@@ -1652,7 +1652,7 @@ class Console:
                 due_s = time.monotonic() + every_s
                 on_time()
             self._wait(None if every_s is None else due_s - time.monotonic())
-            self._write()
+            self.write()
 
     def finish(self, last: str) -> None:
         """Write what is left and a last row, as far as the terminal takes it at once."""
@@ -1661,7 +1661,7 @@ class Console:
             self._unsent += consoles.NO_PROMPT
         self._rows.put(last)
         for _ in range(CONSOLE_ROWS + 1):
-            self._write()
+            self.write()
             if not self._unsent and self._rows.empty():
                 return
 
@@ -1675,7 +1675,7 @@ class Console:
         with contextlib.suppress(BlockingIOError):
             self._wake_out.recv(4096)
 
-    def _write(self) -> None:
+    def write(self) -> None:
         """Write rows while the terminal takes them, so few bytes at a time that no write blocks."""
         while True:
             if not self._unsent:
@@ -1947,6 +1947,7 @@ def main(argv: list[str]) -> int:
     if hasattr(signal, "SIGUSR1"):
         signal.signal(signal.SIGUSR1, lambda *_: server.orders.hear(Giver(), "/stats"))
     keyboard = Keyboard(lambda line: server.orders.hear(Giver(), line))
+    console.write()  # what is said at the start is no row above a line that is edited
     keyboard.start()
     console.has_prompt = keyboard.is_edited
     catch_hangup(console, logged)

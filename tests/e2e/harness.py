@@ -516,6 +516,13 @@ class Screen:
         return code
 
     @property
+    def shown_ticket(self) -> str:
+        """What a relay here says to join with, which may be wider than its terminal."""
+        found = re.search(rb"client\.py ([\w@.:-]+)", self.raw)
+        assert found is not None, self.drawn
+        return found[1].decode()
+
+    @property
     def modes(self) -> tuple[object, object]:
         """The terminal's modes before the client, and as it left them."""
         return self.told[0]["modes"], self.told[-1]["modes"]

@@ -22,10 +22,6 @@ def console(house: House, *more: str, env: dict[str, str | None] | None = None) 
     return Screen(house, command, rows=24, columns=100, env=env)
 
 
-def ticket_of(screen: Screen) -> str:
-    return next(row.split()[4] for row in screen.display if row.startswith("Join with:"))
-
-
 @pytest.mark.skipif(not Path("/bin/bash").exists(), reason="a shell with job control is needed")
 @pytest.mark.parametrize("term", ["xterm-256color", "dumb"])
 @pytest.mark.parametrize("how", ["started with &", "Ctrl-Z, bg"])
@@ -43,7 +39,7 @@ def test_brought_back_from_the_background_it_hears_again(house: House, how: str,
             house.until(lambda: ">" in shell.display or term == "dumb", lambda: shell.drawn)
             shell.type(b"\x1a")
         shell.wait_for("behind")
-        ticket = ticket_of(shell)
+        ticket = shell.shown_ticket
         # It serves, and says so above whoever has the terminal now.
         bea = house.lines(ticket, "bea")
         bea.wait_for("You are connected")
@@ -86,7 +82,7 @@ def test_a_terminal_that_is_not_known_is_sent_no_sequence(house: House, term: st
     relay.wait_for("Join with:")
     relay.type("/who\r")
     relay.wait_for(HERE)
-    bea = house.lines(ticket_of(relay), "bea")
+    bea = house.lines(relay.shown_ticket, "bea")
     relay.wait_for("[Connected] Username: bea")
     relay.signal(signal.SIGTERM)
     assert relay.ended() == 0
@@ -108,7 +104,7 @@ def test_the_terminal_is_believed_not_the_environment(house: House) -> None:
 def test_a_terminal_that_hangs_up_ends_it_in_order(house: House) -> None:
     relay = console(house)
     relay.wait_for("Join with:")
-    ace = house.lines(ticket_of(relay), "ace")
+    ace = house.lines(relay.shown_ticket, "ace")
     ace.wait_for("You are connected")
     relay.signal(signal.SIGHUP)
     assert relay.ended() == 0

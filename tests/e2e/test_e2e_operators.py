@@ -247,18 +247,11 @@ def console(house: House, *more: str) -> Screen:
     return Screen(house, command, rows=12, columns=100)
 
 
-def ticket_at(relay: Screen) -> str:
-    """Return what it says to join with, which may be wider than its terminal."""
-    found = re.search(rb"client\.py ([\w@.:-]+)", relay.raw)
-    assert found is not None, relay.drawn
-    return found[1].decode()
-
-
 def test_a_line_is_edited_under_the_rows_and_the_terminal_left_as_it_was(house: House) -> None:
     relay = console(house)
     relay.wait_for("Join with:")
     house.until(lambda: ">" in relay.display)
-    ticket = ticket_at(relay)
+    ticket = relay.shown_ticket
     relay.type("/lcok")
     relay.wait_for("> /lcok")
     bea = house.lines(ticket, "bea")
@@ -323,7 +316,7 @@ def test_a_relay_in_the_background_is_not_stopped_by_its_terminal(house: House) 
     shell = Screen(house, ["/bin/bash", str(script)], rows=12, columns=100)
     shell.wait_for("Join with:")
     try:
-        ticket = ticket_at(shell)
+        ticket = shell.shown_ticket
         shell.type("typed at the shell\r")
         bea = house.lines(ticket, "bea")
         bea.wait_for("You are connected")

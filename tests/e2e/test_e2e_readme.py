@@ -216,7 +216,7 @@ def test_a_cold_machine_talks_by_readme_alone(house: House) -> None:
     ):
         wait_long(bea, question)
         bea.type(f"{answer}\r")
-    bea.wait_for("Enter sends.")
+    bea.wait_for("Connected to lobby as bea.")
     bea.say("hello ace")
     ace.wait_for("bea: hello ace")
 

@@ -44,7 +44,7 @@ def test_the_client_alone_asks_and_then_offers_what_it_kept(house: House) -> Non
     answer(ace, "Your name here (Enter: user_", "ace")
     answer(ace, "Password", "sesame")
     answer(ace, "Keep KEY, without its SECRET,", "yes")
-    ace.wait_for("Enter sends")
+    ace.wait_for("Connected to")
     relay.wait_for("Username: ace")
     leave(ace)
     for secret in (relay.key, "MCrE6c4DkUCtcShAHnnasA", "sesame"):
@@ -56,7 +56,7 @@ def test_the_client_alone_asks_and_then_offers_what_it_kept(house: House) -> Non
     answer(again, "Enter joins den at", "")
     again.wait_for("Password:")
     again.type("sesame\r")
-    again.wait_for("Enter sends")
+    again.wait_for("Connected to")
     relay.wait_for("Username: ace", 2)
     assert "den" in again.status_row
     leave(again)
@@ -68,7 +68,7 @@ def test_enter_takes_the_name_that_is_proposed_and_it_stays(house: House) -> Non
     answer(first, "Your name here (Enter: user_", "")
     relay.wait_for("Username: user_")
     (name,) = re.findall(r"\[Connected\] Username: (user_\d{4})", "\n".join(relay.rows))
-    first.wait_for("Enter sends")
+    first.wait_for("Connected to")
     first.say("/nick bea")
     first.wait_for("You are now bea.")
     leave(first)
@@ -81,7 +81,7 @@ def test_enter_takes_the_name_that_is_proposed_and_it_stays(house: House) -> Non
     answer(second, "Keep KEY in", "perhaps")
     second.wait_for("The answer is yes or no.")
     answer(second, "Keep KEY in", "")
-    second.wait_for("Enter sends")
+    second.wait_for("Connected to")
     assert " bea " in second.status_row
     leave(second)
     assert relay.key not in kept(house)
@@ -89,7 +89,7 @@ def test_enter_takes_the_name_that_is_proposed_and_it_stays(house: House) -> Non
     second = client(house)
     answer(second, "KEY", relay.ticket)
     answer(second, "Password", "")
-    second.wait_for("Enter sends")
+    second.wait_for("Connected to")
     leave(second)
     # A program is nobody's name, and leaves none behind.
     for _ in range(2):
@@ -104,7 +104,7 @@ def test_what_is_kept_is_forgotten_by_command_and_by_flag(house: House) -> None:
     relay = house.relay()
     bot = house.bot(relay, "bea")
     ace = client(house, relay.ticket, "--username", "ace")
-    ace.wait_for("Enter sends")
+    ace.wait_for("Connected to")
     bot.say("hello")
     ace.wait_for("hello")
     peers = house.path / "home" / "known_peers"
@@ -121,7 +121,7 @@ def test_what_is_kept_is_forgotten_by_command_and_by_flag(house: House) -> None:
     assert "ace" not in kept(house)
     assert peers.read_text() == ""
     again = client(house, relay.ticket, "--username", "ace")
-    again.wait_for("Enter sends")
+    again.wait_for("Connected to")
     leave(again)
     flag = [sys.executable, CLIENT, relay.ticket, "--forget", "--home", "home"]
     for said in (
@@ -140,7 +140,9 @@ def test_what_is_ephemeral_keeps_no_name(house: House, arguments: list[str]) -> 
     for _ in range(2):
         ace = client(house, relay.ticket, *arguments)
         answer(ace, "Your name here", "ace")
-        ace.wait_for("sends" if "--plain" not in arguments else "You are connected as `ace`.")
+        ace.wait_for(
+            "Connected to" if "--plain" not in arguments else "You are connected as `ace`."
+        )
         ace.type(b"\x04")
         assert ace.ended() == 0
     assert not (house.path / "home").exists()
@@ -174,13 +176,13 @@ def relay_less(house: House) -> Path:
 def test_a_name_is_of_one_relay(house: House) -> None:
     relays: list[Relay] = [house.relay(), house.relay()]
     ace = client(house, relays[0].ticket, "--username", "ace")
-    ace.wait_for("Enter sends")
+    ace.wait_for("Connected to")
     leave(ace)
     other = client(house, relays[1].ticket)
     answer(other, "Your name here", "bea")
-    other.wait_for("Enter sends")
+    other.wait_for("Connected to")
     leave(other)
     back = client(house, relays[0].ticket)
-    back.wait_for("Enter sends")
+    back.wait_for("Connected to")
     assert " ace " in back.status_row
     leave(back)
