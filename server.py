@@ -1501,10 +1501,6 @@ class Keyboard:
 
     def start(self) -> None:
         """Read standard input from now on, whenever it is ours to read."""
-        if os.name == "posix":
-            # What we read in the background must not stop us, nor what we write there.
-            for signum in (signal.SIGTTIN, signal.SIGTTOU):
-                signal.signal(signum, signal.SIG_IGN)
         self._thread.start()
 
     def stop(self) -> None:
@@ -1947,6 +1943,10 @@ def main(argv: list[str]) -> int:
     if hasattr(signal, "SIGUSR1"):
         signal.signal(signal.SIGUSR1, lambda *_: server.orders.hear(Giver(), "/stats"))
     keyboard = Keyboard(lambda line: server.orders.hear(Giver(), line))
+    if os.name == "posix":
+        # What we read in the background must not stop us, nor what we write there.
+        for signum in (signal.SIGTTIN, signal.SIGTTOU):
+            signal.signal(signum, signal.SIG_IGN)
     console.write()  # what is said at the start is no row above a line that is edited
     keyboard.start()
     console.has_prompt = keyboard.is_edited
