@@ -200,7 +200,7 @@ class ReceiveChains:
         self._pending[scope] = _Chain(number, index, opened[:KEY_BYTES], opened[KEY_BYTES:])
 
     def open(self, messages: Sequence[Sealed]) -> list[bytes | Failure]:
-        """Open what this member said, in log order: PROTOCOL.md 5.3 but for its steps 1 and 3.
+        """Open what this member said, in log order: PROTOCOL.md 5.3 but for its steps 1 and 2.
 
         A failure leaves the chains as they were.
 

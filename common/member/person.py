@@ -147,7 +147,7 @@ class Person:
             self.conversation.tell_away(reason, to)
 
     def be_back(self, *, has_spoken: bool) -> None:
-        """End an absence; who has spoken to the room has said so (PROTOCOL.md 5.3)."""
+        """End an absence; who has spoken to the room has said so (PROTOCOL.md 5.4)."""
         if self.away:
             self.away = ""
             self.narrator.notice("You are back.")

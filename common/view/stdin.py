@@ -10,7 +10,7 @@ from typing import Final, Protocol
 from common.view.view import Post, Unsent
 
 MESSAGE_BYTES: Final = 16_384
-"""PROTOCOL.md 5.3: the UTF-8 of one text."""
+"""PROTOCOL.md 5.4: the UTF-8 of one text."""
 ROW_BYTES: Final = 8 * MESSAGE_BYTES
 """JSON may need six bytes for one of text."""
 _LIMIT: Final = f"{MESSAGE_BYTES // 1024} KB is the limit"
